@@ -1,0 +1,144 @@
+"""Arrival processes: when requests come, as a user writes them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from hermes.scenario.base import NonNegative, Positive, Spec
+from hermes.scenario.choice import by_field
+
+__all__ = [
+    "MAX_DURATION_S",
+    "ArrivalSpec",
+    "BurstArrivals",
+    "ConstantArrivals",
+    "DiurnalArrivals",
+    "GammaArrivals",
+    "Piece",
+    "PiecewiseArrivals",
+    "PoissonArrivals",
+    "TraceArrivals",
+]
+
+MAX_DURATION_S = 9_000_000.0
+"""Longest workload, 104 days: picoseconds in 64 bits reach no further than 106."""
+
+Duration = Annotated[float, Field(gt=0, le=MAX_DURATION_S)]
+
+
+class PoissonArrivals(Spec):
+    """Poisson: independent exponential gaps."""
+
+    process: Literal["poisson"]
+    """`poisson`."""
+    rate_per_s: Positive
+    """Mean requests per second."""
+
+
+class GammaArrivals(Spec):
+    """Independent gamma gaps: burstier than Poisson where `cv` > 1, more regular where < 1."""
+
+    process: Literal["gamma"]
+    """`gamma`."""
+    rate_per_s: Positive
+    """Mean requests per second."""
+    cv: Annotated[float, Field(ge=0.01, le=100)]
+    """Coefficient of variation of the gaps; vLLM's `--burstiness` is 1 / cv^2."""
+
+
+class ConstantArrivals(Spec):
+    """Equal gaps, the first request at time 0."""
+
+    process: Literal["constant"]
+    """`constant`."""
+    rate_per_s: Positive
+    """Requests per second."""
+
+
+class TraceArrivals(Spec):
+    """The trace's own times."""
+
+    process: Literal["trace"]
+    """`trace`."""
+    scale: Positive = 1.0
+    """Multiplier of the rate: 2 replays the trace twice as fast."""
+
+
+class BurstArrivals(Spec):
+    """All requests at time 0, as vLLM's `--request-rate inf`."""
+
+    process: Literal["burst"]
+    """`burst`."""
+
+
+class Piece(Spec):
+    """A stretch of time with one rate."""
+
+    duration_s: Duration
+    """How long it lasts."""
+    rate_per_s: NonNegative
+    """Mean requests per second in it; 0 is a pause."""
+
+
+class PiecewiseArrivals(Spec):
+    """Poisson with a rate that steps from piece to piece; it ends with the last piece."""
+
+    process: Literal["piecewise"]
+    """`piecewise`."""
+    pieces: Annotated[tuple[Piece, ...], Field(min_length=1, strict=False)]
+    """The pieces, in order of time."""
+
+    @model_validator(mode="after")
+    def _something_arrives(self) -> Self:
+        if not any(piece.rate_per_s for piece in self.pieces):
+            raise PydanticCustomError(
+                "no_arrivals", "at least one piece must have a rate_per_s above 0"
+            )
+        if sum(piece.duration_s for piece in self.pieces) > MAX_DURATION_S:
+            raise PydanticCustomError(
+                "too_long",
+                "all pieces together must last at most {limit} s",
+                {"limit": int(MAX_DURATION_S)},
+            )
+        return self
+
+
+class DiurnalArrivals(Spec):
+    """Poisson with a rate that swings as a sine, starting at its mean and rising."""
+
+    process: Literal["diurnal"]
+    """`diurnal`."""
+    mean_rate_per_s: Positive
+    """Requests per second, averaged over a period."""
+    peak_to_mean: Annotated[float, Field(ge=1, le=2)]
+    """Highest rate / mean rate; at 2 the lowest rate is 0."""
+    period_s: Duration = 86_400.0
+    """Time from peak to peak."""
+
+
+ArrivalSpec = Annotated[
+    PoissonArrivals
+    | GammaArrivals
+    | ConstantArrivals
+    | TraceArrivals
+    | BurstArrivals
+    | PiecewiseArrivals
+    | DiurnalArrivals,
+    by_field(
+        "arrivals",
+        "process",
+        {
+            "poisson": PoissonArrivals,
+            "gamma": GammaArrivals,
+            "constant": ConstantArrivals,
+            "trace": TraceArrivals,
+            "burst": BurstArrivals,
+            "piecewise": PiecewiseArrivals,
+            "diurnal": DiurnalArrivals,
+        },
+    ),
+]
+"""An arrival process, told by its `process`."""

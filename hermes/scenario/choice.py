@@ -1,0 +1,97 @@
+"""Unions of specs that a user tells apart by a key or by the value of a field.
+
+Left alone, pydantic reports a wrong union once for every member and puts a member's name into the
+path of each. These validators look first, pick the one member that is meant and validate only
+that, so that the report holds the user's own path and one message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
+
+from hermes.errors import did_you_mean
+from hermes.scenario.base import Spec
+
+__all__ = ["by_field", "by_key", "name_among"]
+
+
+def by_key(
+    kind: str, members: Mapping[str, type[Spec]], whole: range | None = None
+) -> BeforeValidator:
+    """Pick the member whose key the mapping holds.
+
+    Args:
+        kind: What the union is, for messages: "a length".
+        members: The spec behind each key.
+        whole: Whole numbers that the union accepts besides a mapping.
+    """
+    number = f"a whole number from {whole[0]} to {whole[-1]} or " if whole else ""
+
+    def pick(value: Any) -> Any:
+        if isinstance(value, Spec) or (whole and type(value) is int and value in whole):
+            return value
+        if not isinstance(value, dict):
+            raise _wrong(f"{kind} is {number}a mapping with one of the keys {_listed(members)}")
+        given = [key for key in value if key in members]
+        if len(given) > 1:
+            raise _wrong(f"{kind} has only one of the keys {_listed(members)}, not {_both(given)}")
+        if not given:
+            raise _wrong(f"{kind} has one of the keys {_listed(members)}" + _near(value, members))
+        return members[given[0]].model_validate(value)
+
+    return BeforeValidator(pick)
+
+
+def by_field(kind: str, field: str, members: Mapping[str, type[Spec]]) -> BeforeValidator:
+    """Pick the member that the value of `field` names."""
+
+    def pick(value: Any) -> Any:
+        if isinstance(value, Spec):
+            return value
+        if not isinstance(value, dict):
+            raise _wrong(f"{kind} is a mapping with the key '{field}', one of {_listed(members)}")
+        if field not in value:
+            raise _wrong(f"{kind} needs the key '{field}', one of {_listed(members)}")
+        given = value[field]
+        if not isinstance(given, str) or given not in members:
+            hint = did_you_mean(str(given), members)
+            raise _wrong(f"{kind} has an unknown {field} {given!r}{hint}")
+        return members[given].model_validate(value)
+
+    return BeforeValidator(pick)
+
+
+def name_among(kind: str, allowed: tuple[str, ...]) -> BeforeValidator:
+    """Accept only the allowed names, suggesting the nearest one."""
+
+    def check(value: Any) -> Any:
+        if value not in allowed:
+            raise _wrong(f"unknown {kind}{did_you_mean(str(value), allowed)}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _wrong(message: str) -> PydanticCustomError:
+    # A template without a context is taken as it is, so braces in names do no harm.
+    return PydanticCustomError("wrong_choice", message)  # type: ignore[arg-type,unused-ignore]
+
+
+def _listed(names: Mapping[str, Any]) -> str:
+    return ", ".join(names)
+
+
+def _both(keys: list[str]) -> str:
+    return " and ".join(f"'{key}'" for key in keys)
+
+
+def _near(value: Mapping[Any, Any], members: Mapping[str, Any]) -> str:
+    """Return what was given instead, with the nearest allowed key where there is one."""
+    if not value:
+        return ", got an empty mapping"
+    hints = [f"'{key}'{did_you_mean(str(key), members).split(' (')[0]}" for key in value]
+    return f", got {', '.join(hints[:3])}"

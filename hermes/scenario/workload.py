@@ -1,0 +1,145 @@
+"""The workload block of a scenario: what the requests are, when they come, where they go."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from hermes.scenario.arrivals import MAX_DURATION_S, ArrivalSpec, BurstArrivals, TraceArrivals
+from hermes.scenario.base import NonNegative, Spec
+from hermes.scenario.choice import by_key, name_among
+from hermes.scenario.distributions import LengthSpec
+
+__all__ = [
+    "DEFAULT_REQUESTS",
+    "MAX_REQUESTS",
+    "SAMPLES",
+    "LengthRequests",
+    "Lengths",
+    "LimitSpec",
+    "RequestsSpec",
+    "SampleRequests",
+    "TraceRequests",
+    "WorkloadSpec",
+]
+
+DEFAULT_REQUESTS = 1000
+"""Requests drawn from length distributions when no limit is given."""
+MAX_REQUESTS = 10_000_000
+"""Most requests in one workload."""
+SAMPLES = ("chat", "code")
+"""Workload samples that ship with Hermes."""
+
+
+class TraceRequests(Spec):
+    """Requests read from a file."""
+
+    trace: Annotated[str, Field(examples=["azure-2023", "hermes"])]
+    """Layout of the file, by the name of its reader: `azure-2023` or `hermes` (a plain CSV)."""
+    path: Annotated[str, Field(min_length=1)]
+    """The file, possibly gzipped; a relative path starts at the scenario's folder."""
+
+
+class SampleRequests(Spec):
+    """Requests of a sample that ships with Hermes."""
+
+    sample: Annotated[Literal["chat", "code"], name_among("sample", SAMPLES)]
+    """`chat` or `code`: synthetic, fitted to the published statistics of Azure's 2023 traces."""
+
+
+class Lengths(Spec):
+    """Lengths of synthetic requests, drawn independently."""
+
+    prompt: LengthSpec
+    """Prompt tokens of a request."""
+    output: LengthSpec
+    """Output tokens of a request."""
+
+
+class LengthRequests(Spec):
+    """Synthetic requests."""
+
+    lengths: Lengths
+    """Distributions of their lengths."""
+
+
+RequestsSpec = Annotated[
+    TraceRequests | SampleRequests | LengthRequests,
+    by_key(
+        "requests",
+        {"trace": TraceRequests, "sample": SampleRequests, "lengths": LengthRequests},
+    ),
+]
+"""Where requests come from, told by the key."""
+
+
+class LimitSpec(Spec):
+    """How much of the traffic to simulate; with both fields, whichever ends first."""
+
+    requests: Annotated[int, Field(ge=1, le=MAX_REQUESTS)] | None = None
+    """At most so many requests."""
+    duration_s: Annotated[float, Field(gt=0, le=MAX_DURATION_S)] | None = None
+    """Only requests that arrive before this time."""
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if self.requests is None and self.duration_s is None:
+            raise PydanticCustomError("no_limit", "limit needs `requests`, `duration_s` or both")
+        return self
+
+
+class WorkloadSpec(Spec):
+    """The traffic a deployment meets."""
+
+    requests: RequestsSpec
+    """What the requests are: `trace` and `path`, a bundled `sample`, or `lengths`."""
+    arrivals: Annotated[ArrivalSpec | None, Field(validate_default=True)] = None
+    """When they come; default: at the times of the trace or sample. Any other process replaces
+    those times and keeps the lengths, in order."""
+    limit: Annotated[LimitSpec | None, Field(validate_default=True)] = None
+    """Where to stop; default: at the end of a trace or of piecewise arrivals, otherwise after
+    1,000 requests."""
+    mix: Annotated[dict[str, NonNegative], Field(min_length=1)] | None = None
+    """Pipelines by weight; default: the only pipeline, or the trace's `pipeline` column."""
+
+    @field_validator("arrivals", mode="after")
+    @classmethod
+    def _times_come_from_somewhere(
+        cls, value: ArrivalSpec | None, info: ValidationInfo
+    ) -> ArrivalSpec | None:
+        if not isinstance(info.data.get("requests"), LengthRequests):
+            return value
+        if value is None:
+            raise PydanticCustomError(
+                "missing_arrivals",
+                "requests drawn from lengths have no times of their own: say when they come,"
+                " for example {process: poisson, rate_per_s: 4}",
+            )
+        if isinstance(value, TraceArrivals):
+            raise PydanticCustomError(
+                "no_trace",
+                "process 'trace' needs requests from a trace or a sample; requests drawn from"
+                " lengths have no times of their own",
+            )
+        return value
+
+    @field_validator("limit", mode="after")
+    @classmethod
+    def _burst_ends(cls, value: LimitSpec | None, info: ValidationInfo) -> LimitSpec | None:
+        synthetic = isinstance(info.data.get("requests"), LengthRequests)
+        burst = isinstance(info.data.get("arrivals"), BurstArrivals)
+        if value is not None and value.requests is None and synthetic and burst:
+            raise PydanticCustomError(
+                "endless_burst",
+                "a burst of requests drawn from lengths never ends: give limit.requests",
+            )
+        return value
+
+    @field_validator("mix", mode="after")
+    @classmethod
+    def _some_weight(cls, value: dict[str, float] | None) -> dict[str, float] | None:
+        if value is not None and not any(value.values()):
+            raise PydanticCustomError("no_weight", "at least one weight must be above 0")
+        return value
