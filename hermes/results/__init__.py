@@ -1,0 +1,23 @@
+"""Results: the store of a study's trials, the Pareto front, the reports."""
+
+from __future__ import annotations
+
+from hermes.results.pareto import knee_point, non_dominated, pareto_front
+from hermes.results.schema import SCHEMA_VERSION, common_type, parameter_column, trial_schema
+from hermes.results.store import open_study, read_trials
+from hermes.results.study_folder import SetAside, StoredRows, StudyFolder
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "SetAside",
+    "StoredRows",
+    "StudyFolder",
+    "common_type",
+    "knee_point",
+    "non_dominated",
+    "open_study",
+    "parameter_column",
+    "pareto_front",
+    "read_trials",
+    "trial_schema",
+]
