@@ -1,0 +1,55 @@
+"""What a step costs: the one interface between the cost models and the simulator."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+__all__ = ["DecodeSegment", "StepCost"]
+
+
+class DecodeSegment(NamedTuple):
+    """Decode time at a fixed batch, linear in its context up to `limit`.
+
+    A step over `c` context tokens, `c < limit`, takes `base + slope * c` ticks. All three are
+    integers, so any number of steps sums in closed form without rounding.
+    """
+
+    limit: int
+    base: int
+    slope: int
+
+
+class StepCost(Protocol):
+    """Time of one forward pass of one replica, from aggregates of its batch.
+
+    Context tokens are those a sequence had computed before the step (vLLM's
+    `num_computed_tokens`).
+    """
+
+    @property
+    def label(self) -> str:
+        """Where the numbers come from, for reports."""
+
+    def decode_segment(self, sequences: int, context_tokens: int) -> DecodeSegment:
+        """Return the segment that holds a decode step of `sequences` over `context_tokens`."""
+
+    def step_ticks(
+        self,
+        decode_sequences: int,
+        decode_context: int,
+        prefill_tokens: int,
+        prefill_context: int,
+        prefill_pairs: int,
+        logit_rows: int,
+    ) -> int:
+        """Return the ticks of a step that holds prefill.
+
+        Args:
+            decode_sequences: Sequences that decode one token each.
+            decode_context: Their context tokens, summed.
+            prefill_tokens: Prompt tokens computed in this step.
+            prefill_context: Context tokens of the prefilling sequences, summed.
+            prefill_pairs: Query-key pairs of the prefill: `c*d + c*(c+1)/2` for a chunk of `c`
+                after `d` tokens, summed.
+            logit_rows: Sequences that sample a token.
+        """

@@ -1,0 +1,8 @@
+"""What a simulation reports: definitions, the request log, and summaries."""
+
+from hermes.metrics.catalog import METRICS, Metric
+from hermes.metrics.gaps import TokenGaps
+from hermes.metrics.requests import RequestColumns
+from hermes.metrics.summary import FleetUse, summarize
+
+__all__ = ["METRICS", "FleetUse", "Metric", "RequestColumns", "TokenGaps", "summarize"]

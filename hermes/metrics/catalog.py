@@ -1,0 +1,74 @@
+"""Every metric a simulation reports: its name, unit, better direction and meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+__all__ = ["METRICS", "Metric"]
+
+Direction = Literal["minimize", "maximize"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A number that describes one simulation."""
+
+    name: str
+    unit: str
+    better: Direction
+    meaning: str
+
+
+_LATENCIES = {
+    "ttft_ms": "time to first token",
+    "tpot_ms": "time per output token after the first, (e2el - ttft) / (output_tokens - 1)",
+    "itl_ms": "gap between two tokens of a request",
+    "e2el_ms": "end-to-end latency",
+    "queue_ms": "time from arrival to the first step that held the request",
+}
+_STATISTICS = {
+    "mean": "mean of",
+    "p50": "median of",
+    "p90": "90th percentile of",
+    "p95": "95th percentile of",
+    "p99": "99th percentile of",
+}
+
+
+def _latencies() -> list[Metric]:
+    return [
+        Metric(f"{name}.{statistic}", "ms", "minimize", f"{of} {meaning}")
+        for name, meaning in _LATENCIES.items()
+        for statistic, of in _STATISTICS.items()
+    ]
+
+
+def _others() -> list[Metric]:
+    return [
+        Metric("request_throughput", "req/s", "maximize", "completed requests per second"),
+        Metric("output_throughput", "tok/s", "maximize", "output tokens per second"),
+        Metric("total_token_throughput", "tok/s", "maximize", "prompt + output tokens per second"),
+        Metric("request_goodput", "req/s", "maximize", "requests per second that met the SLO"),
+        Metric("slo_attainment", "", "maximize", "share of all requests that met the SLO"),
+        Metric("output_throughput_per_device", "tok/s", "maximize", "output tokens/s per device"),
+        Metric("tokens_per_s_per_user", "tok/s", "maximize", "interactivity: 1000 / mean tpot_ms"),
+        Metric("cost_per_hour", "USD/h", "minimize", "price of all devices for an hour"),
+        Metric("cost_per_million_output_tokens", "USD", "minimize", "price of 1M output tokens"),
+        Metric("cost_per_million_tokens", "USD", "minimize", "price of 1M prompt + output tokens"),
+        Metric("devices", "", "minimize", "devices of all clients"),
+        Metric("utilization", "", "maximize", "share of time the replicas computed"),
+        Metric("requests", "", "maximize", "requests in the workload"),
+        Metric("completed", "", "maximize", "requests that got all their tokens"),
+        Metric("rejected", "", "minimize", "requests that no replica could ever serve"),
+        Metric("preemptions", "", "minimize", "times a sequence lost its KV blocks"),
+        Metric("duration_s", "s", "minimize", "first arrival to last token"),
+        Metric("prompt_tokens", "tok", "maximize", "prompt tokens of completed requests"),
+        Metric("output_tokens", "tok", "maximize", "output tokens of completed requests"),
+        Metric("steps", "", "minimize", "steps of all replicas"),
+    ]
+
+
+METRICS = MappingProxyType({metric.name: metric for metric in [*_latencies(), *_others()]})
+"""All metrics by name."""

@@ -1,0 +1,84 @@
+"""Clients: pools of identical replicas, configured with the names vLLM uses."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from hermes.scenario.base import NonNegative, Positive, PositiveInt, Spec
+
+__all__ = ["ClientSpec", "CostsSpec", "Dtype", "KVCacheDtype", "LinearCostSpec", "LinearCosts"]
+
+Dtype = Literal["auto", "bfloat16", "float16", "fp8", "int8", "int4", "mxfp4"]
+KVCacheDtype = Literal["auto", "bfloat16", "float16", "fp8", "int8"]
+
+
+class LinearCosts(Spec):
+    """A step takes `step_us` + `token_us` x tokens + `context_token_ns` x context tokens."""
+
+    step_us: NonNegative
+    """Fixed time of every step, in microseconds."""
+    token_us: NonNegative = 0.0
+    """Time for each token scheduled in the step, in microseconds."""
+    context_token_ns: NonNegative = 0.0
+    """Time for each token that the scheduled sequences had already computed, in nanoseconds."""
+
+
+class LinearCostSpec(Spec):
+    """Step costs as a plain linear formula."""
+
+    linear: LinearCosts
+    """The coefficients."""
+
+
+def _costs_tag(value: Any) -> str:
+    return "name" if isinstance(value, str) else "linear"
+
+
+CostsSpec = Annotated[
+    Annotated[Literal["roofline"], Tag("name")] | Annotated[LinearCostSpec, Tag("linear")],
+    Discriminator(_costs_tag),
+]
+
+
+class ClientSpec(Spec):
+    """A pool of identical replicas, each one engine instance with its devices."""
+
+    serves: Annotated[tuple[Literal["generate"], ...], Field(min_length=1, strict=False)] = (
+        "generate",
+    )
+    """Kinds of stage this client serves."""
+    model: str
+    """Hugging Face id, its last part in any case, or the path of a `config.json`."""
+    device: str
+    """A device of the catalog, or one described under `devices` in this file."""
+    replicas: PositiveInt = 1
+    """Engine instances in the pool."""
+    tensor_parallel_size: PositiveInt = 1
+    """Devices a replica spreads every layer over."""
+    batching: str = "chunked"
+    """How a replica forms its batches: `chunked` or `continuous`."""
+    max_num_seqs: PositiveInt = 128
+    """Most sequences a replica runs at once."""
+    max_num_batched_tokens: PositiveInt = 2048
+    """Most tokens in one step; with `chunked` batching, the chunk size."""
+    max_model_len: PositiveInt | None = None
+    """Longest context a request may reach; default: what the model allows."""
+    block_size: PositiveInt = 16
+    """Tokens in one block of the KV cache."""
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.92
+    """Share of device memory the engine may use for weights, activations and KV cache."""
+    num_gpu_blocks_override: Annotated[int, Field(ge=2)] | None = None
+    """KV blocks of a replica, instead of those computed from its memory. As in vLLM, one of them
+    is the null block and holds no tokens."""
+    watermark: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of KV blocks kept free when a waiting request is admitted beside running ones."""
+    dtype: Dtype = "auto"
+    """Number format of the weights and of the matrix products; `auto`: as published."""
+    kv_cache_dtype: KVCacheDtype = "auto"
+    """Number format of the KV cache; `auto`: that of the activations."""
+    costs: CostsSpec = "roofline"
+    """Where step times come from: `roofline`, or `{linear: {...}}`."""
+    usd_per_device_hour: Positive | None = None
+    """Price of one device for one hour; default: the catalog's."""

@@ -1,0 +1,138 @@
+"""From a file or a mapping to a `Scenario`, with errors for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from hermes.errors import InputError, did_you_mean
+from hermes.scenario.base import Spec
+from hermes.scenario.overrides import apply_overrides, parse_override
+from hermes.scenario.scenario import Scenario
+from hermes.scenario.yaml import Place, read_yaml
+
+__all__ = ["build_scenario", "load_scenario", "validate"]
+
+AnySpec = TypeVar("AnySpec", bound=Spec)
+
+
+def load_scenario(path: Path | str, overrides: Sequence[str] = ()) -> Scenario:
+    """Read a scenario file and apply `path=value` overrides.
+
+    Raises:
+        InputError: with the file, the line and the field, what was given and what is allowed.
+    """
+    document = read_yaml(path)
+    if not isinstance(document.value, dict):
+        raise InputError("must hold a mapping of fields", "", document.file, 1)
+    changed = dict(parse_override(text) for text in overrides)
+    mapping = apply_overrides(document.value, changed)
+    return validate(Scenario, mapping, document.file, document.lines)
+
+
+def build_scenario(mapping: Mapping[str, Any], file: str = "") -> Scenario:
+    """Build a scenario from plain data, as a study does for each trial."""
+    return validate(Scenario, mapping, file)
+
+
+def validate(
+    spec: type[AnySpec],
+    mapping: Mapping[str, Any],
+    file: str = "",
+    lines: Mapping[Place, int] | None = None,
+) -> AnySpec:
+    """Validate plain data against a spec, turning pydantic's report into one `InputError`."""
+    try:
+        return spec.model_validate(dict(mapping))
+    except ValidationError as error:
+        raise _input_error(spec, error, mapping, file, lines or {}) from None
+
+
+def _input_error(
+    spec: type[Spec],
+    error: ValidationError,
+    mapping: Mapping[str, Any],
+    file: str,
+    lines: Mapping[Place, int],
+) -> InputError:
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    place, *rest = (_written(problem["loc"], problem["type"], mapping) for problem in problems)
+    message = _message(spec, first, place)
+    others = [".".join(map(str, other)) for other in rest[:3]]
+    if others:
+        message += f" (also wrong: {', '.join(others)})"
+    return InputError(message, ".".join(map(str, place)), file, _line(place, lines))
+
+
+def _written(location: Place, kind: str, data: Any) -> Place:
+    """Return the part of pydantic's location that the user wrote.
+
+    Pydantic names the union members it went through as well; those are found by walking the data.
+    """
+    place: list[str | int] = []
+    for index, part in enumerate(location):
+        if isinstance(data, Mapping) and part in data:
+            data = data[part]
+        elif isinstance(data, (list, tuple)) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        elif not (kind == "missing" and index == len(location) - 1):
+            continue
+        place.append(part)
+    return tuple(place)
+
+
+def _line(place: Place, lines: Mapping[Place, int]) -> int:
+    for length in range(len(place), 0, -1):
+        if place[:length] in lines:
+            return lines[place[:length]]
+    return 0
+
+
+def _message(spec: type[Spec], problem: Any, place: Place) -> str:
+    kind, given = problem["type"], problem["input"]
+    if kind == "extra_forbidden":
+        return f"unknown field{did_you_mean(str(place[-1]), _siblings(spec, place[:-1]))}"
+    if kind == "missing":
+        return "this field is required"
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    if kind == "unknown_reference":
+        return text
+    text = text[0].lower() + text[1:]
+    shown = repr(given)
+    if isinstance(given, (dict, list, tuple)) or len(shown) > 80:
+        return text
+    return f"{text}, got {shown}"
+
+
+def _siblings(spec: type[Spec], place: Place) -> list[str]:
+    """Return the field names allowed at a place, following the annotations down to it."""
+    candidates: list[Any] = [spec]
+    for part in place:
+        candidates = [step for item in candidates for step in _step(item, part)]
+    return [name for item in candidates for name in _fields(item)]
+
+
+def _fields(item: Any) -> list[str]:
+    if isinstance(item, type) and issubclass(item, Spec):
+        return list(item.model_fields)
+    return [name for member in _members(item) for name in _fields(member)]
+
+
+def _step(item: Any, part: str | int) -> list[Any]:
+    if isinstance(item, type) and issubclass(item, Spec):
+        field = item.model_fields.get(str(part))
+        return [field.annotation] if field is not None else []
+    origin, members = getattr(item, "__origin__", None), _members(item)
+    if origin is dict:
+        return [members[1]]
+    if origin in {list, tuple}:
+        return [members[0]]
+    return [step for member in members for step in _step(member, part)]
+
+
+def _members(item: Any) -> tuple[Any, ...]:
+    return tuple(member for member in getattr(item, "__args__", ()) if member is not Ellipsis)

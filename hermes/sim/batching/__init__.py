@@ -1,0 +1,7 @@
+"""Batching policies. Adding one: a file like `chunked.py`, imported here, and a test."""
+
+from hermes.sim.batching.base import BATCHING, BatchingPolicy
+from hermes.sim.batching.chunked import Chunked
+from hermes.sim.batching.continuous import Continuous
+
+__all__ = ["BATCHING", "BatchingPolicy", "Chunked", "Continuous"]

@@ -1,0 +1,42 @@
+"""Simulated time: integer ticks on SimPy, and the order of what shares a tick.
+
+Arrivals, transfers and the like run at SimPy's normal priority. Then all steps that end at this
+tick end, one replica after another; then new batches are formed. So a batch formed at a tick sees
+everything that has happened up to and including that tick, whatever order events were made in.
+"""
+
+from __future__ import annotations
+
+from simpy import Environment, Event
+
+__all__ = ["Alarm", "begin_priority", "end_priority"]
+
+_FIRST_END = 2
+_FIRST_BEGIN = 1 << 30
+
+
+def end_priority(replica: int) -> int:
+    """Return the priority at which a replica's steps end."""
+    return _FIRST_END + replica
+
+
+def begin_priority(replica: int) -> int:
+    """Return the priority at which a replica's batches are formed: after every end."""
+    return _FIRST_BEGIN + replica
+
+
+class Alarm(Event):
+    """An event that fires after a delay, at a priority, unless another one takes its place."""
+
+    def __init__(self, env: Environment, delay: int, priority: int) -> None:
+        self.env = env
+        self.callbacks = []
+        self._value = None
+        self._ok = True
+        env.schedule(self, priority, delay)  # type: ignore[arg-type]
+
+    def moved(self, delay: int, priority: int) -> Alarm:
+        """Return an alarm at another time that wakes whoever waits for this one, which it mutes."""
+        other = Alarm(self.env, delay, priority)
+        other.callbacks, self.callbacks = self.callbacks, []
+        return other

@@ -1,0 +1,88 @@
+"""The sequences of a replica that decode, without touching each at each step.
+
+While a set of sequences decodes, every one of them gains a token a step. So the group counts
+steps, and derives the rest: a member's context is what it brought plus the steps since it joined;
+it finishes at a step known when it joins; it needs a KV block at every step of one residue class
+modulo the block size. Joining, leaving and finishing cost O(log n), a step O(1), and many steps
+with the same members cost no more than one.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+from hermes.sim.sequence import Sequence
+
+__all__ = ["DecodeGroup"]
+
+
+class DecodeGroup:
+    """Members, their summed context, and when each finishes or crosses a block boundary."""
+
+    __slots__ = ("_finishes", "_residues", "block_size", "context", "size", "step")
+
+    def __init__(self, block_size: int) -> None:
+        self.block_size = block_size
+        self.size = 0
+        self.context = 0
+        self.step = 0
+        self._finishes: list[tuple[int, int, Sequence]] = []
+        self._residues = [0] * block_size
+
+    def join(self, sequence: Sequence) -> None:
+        """Add a sequence that has sampled a token and has more to decode."""
+        sequence.join_step = self.step
+        sequence.finish_step = self.step + sequence.final_context - sequence.computed
+        heappush(self._finishes, (sequence.finish_step, sequence.ticket, sequence))
+        self.size += 1
+        self.context += sequence.computed
+        self._residues[(self.step - sequence.computed) % self.block_size] += 1
+
+    def leave(self, sequence: Sequence) -> None:
+        """Remove a member, writing its progress back to it; its heap entry dies with its ticket."""
+        self._residues[(sequence.join_step - sequence.computed) % self.block_size] -= 1
+        sequence.computed += self.step - sequence.join_step
+        self.size -= 1
+        self.context -= sequence.computed
+
+    def advance(self, steps: int) -> None:
+        """Let every member decode `steps` tokens."""
+        self.step += steps
+        self.context += steps * self.size
+
+    def pop_finished(self) -> list[Sequence]:
+        """Remove and return the members that sampled their last token, oldest first."""
+        finished: list[Sequence] = []
+        heap = self._finishes
+        while heap and heap[0][0] <= self.step:
+            _, ticket, sequence = heappop(heap)
+            if sequence.ticket == ticket:
+                self.leave(sequence)
+                finished.append(sequence)
+        return finished
+
+    def steps_to_finish(self) -> int:
+        """Return after how many steps the next member finishes; the group must not be empty."""
+        heap = self._finishes
+        while heap[0][2].ticket != heap[0][1]:
+            heappop(heap)
+        return heap[0][0] - self.step
+
+    def blocks_needed(self, steps: int = 1, after: int = 0) -> int:
+        """Return the KV blocks that `steps` steps take, once `after` steps have passed."""
+        residues, size, start = self._residues, self.block_size, self.step + after
+        if steps == 1:
+            return residues[start % size]
+        cycles, rest = divmod(steps, size)
+        return cycles * self.size + sum(residues[(start + i) % size] for i in range(rest))
+
+    def steps_within(self, free_blocks: int, limit: int, after: int = 0) -> int:
+        """Return how many of `limit` steps, once `after` have passed, `free_blocks` suffice for."""
+        if limit <= 0 or self.blocks_needed(limit, after) <= free_blocks:
+            return limit
+        cycles, left = divmod(free_blocks, self.size)
+        steps = cycles * self.block_size
+        while left >= 0:
+            left -= self._residues[(self.step + after + steps) % self.block_size]
+            steps += 1
+        return steps - 1

@@ -1,0 +1,236 @@
+"""From a scenario to a deployment that can exist: names looked up, sizes checked, memory counted.
+
+Nothing here simulates, and nothing imports SimPy: a study resolves every candidate before it runs
+any.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hermes.catalog import Device, Model, dtype_name, find_device, find_model
+from hermes.costs.build import build_step_cost
+from hermes.costs.memory import num_gpu_blocks
+from hermes.costs.step import StepCost
+from hermes.errors import InfeasibleError, InputError, UnknownNameError
+from hermes.scenario.client import ClientSpec
+from hermes.scenario.pipeline import Generate
+from hermes.scenario.scenario import Scenario
+from hermes.sim.batching import BATCHING, BatchingPolicy
+from hermes.sim.engine import EngineLimits
+from hermes.sim.routing import ROUTING, RoutingPolicy
+
+__all__ = ["ClientPlan", "Deployment", "RoutePlan", "resolve"]
+
+DEFAULT_ROUTING = "least_loaded"
+_WIDE = frozenset({"fp32", "bf16", "fp16"})
+
+
+@dataclass(frozen=True, slots=True)
+class ClientPlan:
+    """A pool of replicas, with everything about them known."""
+
+    name: str
+    model: Model
+    device: Device
+    dtype: str
+    kv_dtype: str
+    tensor_parallel_size: int
+    replicas: int
+    limits: EngineLimits
+    batching: type[BatchingPolicy]
+    costs: StepCost
+    usd_per_device_hour: float | None
+
+    @property
+    def devices(self) -> int:
+        """Devices of all replicas."""
+        return self.replicas * self.tensor_parallel_size
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePlan:
+    """Which clients serve a pipeline's stage, and how one of their replicas is chosen."""
+
+    clients: tuple[str, ...]
+    policy: type[RoutingPolicy]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A scenario's clients and routes, checked."""
+
+    clients: tuple[ClientPlan, ...]
+    routes: dict[str, RoutePlan]  # by pipeline
+
+    @property
+    def devices(self) -> int:
+        """Devices of all clients."""
+        return sum(client.devices for client in self.clients)
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        """Price of all devices for an hour; None where one has no price."""
+        total = 0.0
+        for client in self.clients:
+            if client.usd_per_device_hour is None:
+                return None
+            total += client.usd_per_device_hour * client.devices
+        return total
+
+    @property
+    def cost_model(self) -> str:
+        """Where step times come from, for reports."""
+        return "; ".join(dict.fromkeys(client.costs.label for client in self.clients))
+
+
+def resolve(scenario: Scenario, folder: Path | None = None) -> Deployment:
+    """Check that a scenario's deployment can exist, and return it.
+
+    Args:
+        scenario: The scenario.
+        folder: Where relative paths in it start; default: the current folder.
+
+    Raises:
+        UnknownNameError: a device, model, policy or client that nothing answers to.
+        InfeasibleError: a model that does not fit, a size that does not divide.
+    """
+    clients = tuple(
+        _client_plan(name, spec, scenario, folder) for name, spec in scenario.clients.items()
+    )
+    routes = {
+        name: _route_plan(
+            f"pipelines.{name}.0.generate", stages[0].generate, clients, scenario, folder
+        )
+        for name, stages in scenario.pipelines.items()
+    }
+    _require_reached(scenario, routes)
+    return Deployment(clients, routes)
+
+
+def _client_plan(
+    name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None
+) -> ClientPlan:
+    try:
+        return _plan(name, spec, scenario, folder)
+    except InputError as error:
+        raise error.inside(f"clients.{name}") from None
+
+
+def _plan(name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None) -> ClientPlan:
+    device = find_device(spec.device, scenario.devices)
+    model = find_model(spec.model, folder)
+    dtype = model.weight_dtype if spec.dtype == "auto" else dtype_name(spec.dtype)
+    kv_dtype = dtype_name(spec.kv_cache_dtype) if spec.kv_cache_dtype != "auto" else _kv_auto(dtype)
+    costs = build_step_cost(spec.costs, model, device, dtype, kv_dtype, spec.tensor_parallel_size)
+    limits = _limits(spec, model, device, dtype, kv_dtype)
+    batching = BATCHING.find(spec.batching, "batching")
+    if problem := batching().check(limits):
+        raise InfeasibleError(problem, "max_num_batched_tokens")
+    price = spec.usd_per_device_hour
+    return ClientPlan(
+        name=name,
+        model=model,
+        device=device,
+        dtype=dtype,
+        kv_dtype=kv_dtype,
+        tensor_parallel_size=spec.tensor_parallel_size,
+        replicas=spec.replicas,
+        limits=limits,
+        batching=batching,
+        costs=costs,
+        usd_per_device_hour=device.usd_per_hour if price is None else price,
+    )
+
+
+def _kv_auto(dtype: str) -> str:
+    """KV in the activations' format; quantised weights still compute activations in 16 bits."""
+    return dtype if dtype in _WIDE else "bf16"
+
+
+def _limits(
+    spec: ClientSpec, model: Model, device: Device, dtype: str, kv_dtype: str
+) -> EngineLimits:
+    if spec.num_gpu_blocks_override is not None:
+        blocks = spec.num_gpu_blocks_override
+    else:
+        blocks = num_gpu_blocks(
+            device,
+            model,
+            dtype,
+            kv_dtype,
+            spec.tensor_parallel_size,
+            spec.block_size,
+            spec.gpu_memory_utilization,
+        )
+    usable = blocks - 1  # vLLM keeps one as the null block
+    capacity = usable * spec.block_size
+    longest = min(model.max_position_embeddings or capacity, capacity)
+    if spec.max_model_len is not None:
+        if spec.max_model_len > capacity:
+            raise InfeasibleError(
+                f"the KV cache holds {capacity} tokens, fewer than the {spec.max_model_len} asked "
+                "for; use fewer, more devices, or a smaller kv_cache_dtype",
+                "max_model_len",
+            )
+        longest = spec.max_model_len
+    return EngineLimits(
+        max_num_seqs=spec.max_num_seqs,
+        max_num_batched_tokens=spec.max_num_batched_tokens,
+        block_size=spec.block_size,
+        num_blocks=usable,
+        watermark_blocks=int(spec.watermark * blocks),
+        max_model_len=longest,
+    )
+
+
+def _route_plan(
+    field: str,
+    stage: Generate,
+    clients: tuple[ClientPlan, ...],
+    scenario: Scenario,
+    folder: Path | None,
+) -> RoutePlan:
+    candidates = [client for client in clients if stage.client in {None, client.name}]
+    if stage.model is not None:
+        try:
+            model = find_model(stage.model, folder)
+        except InputError as error:
+            raise error.inside(field) from None
+        served = sorted({client.model.name for client in candidates})
+        candidates = [client for client in candidates if client.model == model]
+        if not candidates:
+            raise UnknownNameError(
+                f"no client serves {model.name}; served: {', '.join(served)}", f"{field}.model"
+            )
+    models = sorted({client.model.name for client in candidates})
+    if len(models) > 1:
+        raise InputError(
+            f"the clients serve several models, so the stage must name one: {', '.join(models)}",
+            f"{field}.model",
+        )
+    names = tuple(client.name for client in candidates)
+    return RoutePlan(names, _routing(scenario, names))
+
+
+def _routing(scenario: Scenario, clients: tuple[str, ...]) -> type[RoutingPolicy]:
+    chosen = {name: scenario.routing.get(name, DEFAULT_ROUTING) for name in clients}
+    if len(set(chosen.values())) > 1:
+        raise InputError(f"clients that share a stage need one policy, given: {chosen}", "routing")
+    return ROUTING.find(chosen[clients[0]], f"routing.{clients[0]}")
+
+
+def _require_reached(scenario: Scenario, routes: dict[str, RoutePlan]) -> None:
+    mix = scenario.workload.mix
+    reached = {
+        client
+        for pipeline, route in routes.items()
+        if mix is None or mix.get(pipeline, 0) > 0
+        for client in route.clients
+    }
+    idle = [name for name in scenario.clients if name not in reached]
+    if idle:
+        raise InputError(
+            "no pipeline reaches this client; remove it or route to it", f"clients.{idle[0]}"
+        )

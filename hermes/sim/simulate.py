@@ -1,0 +1,127 @@
+"""One scenario in, its metrics and request log out: a pure function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from simpy import Environment
+
+from hermes.metrics import FleetUse, RequestColumns, summarize
+from hermes.metrics.summary import Number
+from hermes.scenario.scenario import Scenario
+from hermes.sim.coordinator import Coordinator, Route
+from hermes.sim.deployment import ClientPlan, Deployment, resolve
+from hermes.sim.engine import Engine
+from hermes.sim.replica import Replica
+from hermes.workload import Workload, build_workload
+from hermes.workload.streams import stream
+
+__all__ = ["SimulationResult", "simulate", "simulate_deployment"]
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationResult:
+    """What one simulation found.
+
+    Attributes:
+        summary: Metrics by name (see `hermes.metrics.METRICS`); None where undefined.
+        requests: The request log.
+        cost_model: Where step times came from.
+        workload_source: Where the requests came from.
+    """
+
+    summary: dict[str, Number]
+    requests: RequestColumns
+    cost_model: str
+    workload_source: str
+
+
+def simulate(scenario: Scenario, folder: Path | None = None) -> SimulationResult:
+    """Simulate a scenario until every request is served.
+
+    Args:
+        scenario: The scenario; the same one, with its seed, gives the same result bit by bit.
+        folder: Where relative paths in it start; default: the current folder.
+
+    Raises:
+        InputError: the scenario names what does not exist, or a deployment that cannot.
+    """
+    deployment = resolve(scenario, folder)
+    workload = build_workload(scenario.workload, tuple(scenario.pipelines), scenario.seed, folder)
+    return simulate_deployment(scenario, deployment, workload)
+
+
+def simulate_deployment(
+    scenario: Scenario, deployment: Deployment, workload: Workload, fast_forward: bool = True
+) -> SimulationResult:
+    """Simulate a resolved deployment under a built workload; see `simulate`.
+
+    Args:
+        scenario: Gives the seed and the SLO.
+        deployment: From `resolve`.
+        workload: From `build_workload`.
+        fast_forward: Whether undisturbed steps are taken together; results are the same.
+    """
+    env = Environment(initial_time=0)  # type: ignore[arg-type]
+    coordinator = Coordinator(env, workload)
+    pools = _start_replicas(env, deployment, coordinator, fast_forward)
+    coordinator.start(_routes(deployment, pools, workload.pipeline_names, scenario.seed))
+    env.run()
+    replicas = [replica for pool in pools.values() for replica in pool]
+    for replica in replicas:
+        replica.engine.check_drained()
+    names = tuple(f"{name}/{i}" for name, pool in pools.items() for i in range(len(pool)))
+    requests = coordinator.columns(names)
+    fleet = FleetUse(
+        devices=deployment.devices,
+        usd_per_hour=deployment.usd_per_hour,
+        replicas=len(replicas),
+        steps=sum(replica.steps for replica in replicas),
+        busy_ticks=sum(replica.busy_ticks for replica in replicas),
+    )
+    summary = summarize(requests, (replica.gaps for replica in replicas), scenario.slo, fleet)
+    return SimulationResult(summary, requests, deployment.cost_model, workload.source)
+
+
+def _start_replicas(
+    env: Environment, deployment: Deployment, coordinator: Coordinator, fast_forward: bool
+) -> dict[str, list[Replica]]:
+    pools: dict[str, list[Replica]] = {}
+    index = 0
+    for client in deployment.clients:
+        pools[client.name] = pool = []
+        for _ in range(client.replicas):
+            pool.append(_start_replica(env, index, client, coordinator, fast_forward))
+            index += 1
+    return pools
+
+
+def _start_replica(
+    env: Environment, index: int, client: ClientPlan, coordinator: Coordinator, fast_forward: bool
+) -> Replica:
+    return Replica(
+        env,
+        index,
+        Engine(client.limits),
+        client.batching(),
+        client.costs,
+        coordinator.finished,
+        fast_forward,
+    )
+
+
+def _routes(
+    deployment: Deployment,
+    pools: dict[str, list[Replica]],
+    pipelines: tuple[str, ...],
+    seed: int,
+) -> tuple[Route, ...]:
+    routes = []
+    for pipeline in pipelines:
+        plan = deployment.routes[pipeline]
+        replicas = tuple(replica for name in plan.clients for replica in pools[name])
+        limits = {(r.engine.limits.max_model_len, r.engine.limits.num_blocks) for r in replicas}
+        policy = plan.policy(stream(seed, "routing", pipeline))
+        routes.append(Route(replicas, policy, uniform=len(limits) == 1))
+    return tuple(routes)
