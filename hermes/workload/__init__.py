@@ -2,7 +2,35 @@
 
 from __future__ import annotations
 
+from hermes.workload.arrivals import arrival_ticks
+from hermes.workload.build import build_workload
+from hermes.workload.lengths import draw_lengths
 from hermes.workload.streams import stream
-from hermes.workload.workload import Workload
+from hermes.workload.traces import (
+    CsvTable,
+    Trace,
+    TraceReader,
+    TraceRow,
+    TraceSource,
+    read_trace,
+    trace_names,
+    trace_reader,
+)
+from hermes.workload.workload import Column, Workload
 
-__all__ = ["Workload", "stream"]
+__all__ = [
+    "Column",
+    "CsvTable",
+    "Trace",
+    "TraceReader",
+    "TraceRow",
+    "TraceSource",
+    "Workload",
+    "arrival_ticks",
+    "build_workload",
+    "draw_lengths",
+    "read_trace",
+    "stream",
+    "trace_names",
+    "trace_reader",
+]

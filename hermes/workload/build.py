@@ -1,0 +1,189 @@
+"""From the workload block of a scenario to its requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+
+from hermes.errors import InputError, UnknownNameError
+from hermes.scenario.arrivals import (
+    ArrivalSpec,
+    BurstArrivals,
+    DiurnalArrivals,
+    PiecewiseArrivals,
+    TraceArrivals,
+)
+from hermes.scenario.units import seconds_to_ticks, ticks_to_seconds
+from hermes.scenario.workload import (
+    DEFAULT_REQUESTS,
+    LengthRequests,
+    LimitSpec,
+    SampleRequests,
+    TraceRequests,
+    WorkloadSpec,
+)
+from hermes.workload.arrivals import arrival_ticks
+from hermes.workload.choices import choose
+from hermes.workload.lengths import draw_lengths
+from hermes.workload.streams import stream
+from hermes.workload.traces import Trace, read_trace
+from hermes.workload.workload import Column, Workload
+
+__all__ = ["build_workload"]
+
+_NO_LIMIT = LimitSpec.model_construct()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Requests:
+    """Requests before their pipelines are known."""
+
+    arrival_ticks: Column
+    prompt_tokens: Column
+    output_tokens: Column
+    pipeline: Column | None
+    source: str
+
+
+def build_workload(
+    spec: WorkloadSpec, pipeline_names: Sequence[str], seed: int, folder: Path | None = None
+) -> Workload:
+    """Read or draw the requests that a scenario describes.
+
+    Arrivals, prompt lengths, output lengths and pipelines are drawn from streams of their own:
+    changing one of them, or the limit, leaves the draws of the others alone.
+
+    Args:
+        spec: The workload block.
+        pipeline_names: Names of the scenario's pipelines, in order.
+        seed: The scenario's seed.
+        folder: Where relative paths start; default: the working directory.
+
+    Raises:
+        InputError: if a file is wrong, a name is unknown, or no request arrives.
+    """
+    if isinstance(spec.requests, LengthRequests):
+        requests = _drawn(spec, spec.requests, seed)
+    else:
+        requests = _traced(spec, spec.requests, pipeline_names, seed, folder)
+    count = len(requests.arrival_ticks)
+    if count == 0:
+        raise InputError("no request arrives before the workload ends", "workload")
+    return Workload(
+        requests.arrival_ticks,
+        requests.prompt_tokens,
+        requests.output_tokens,
+        _pipelines(spec.mix, requests.pipeline, pipeline_names, count, seed),
+        tuple(pipeline_names),
+        _described(spec, requests),
+    )
+
+
+def _drawn(spec: WorkloadSpec, requests: LengthRequests, seed: int) -> _Requests:
+    if spec.arrivals is None:
+        raise InputError("requests drawn from lengths need arrivals", "workload.arrivals")
+    limit = spec.limit or _NO_LIMIT
+    count = limit.requests
+    if spec.limit is None and not isinstance(spec.arrivals, PiecewiseArrivals):
+        count = DEFAULT_REQUESTS
+    times = arrival_ticks(spec.arrivals, seed, count, _end(limit))
+    lengths = requests.lengths
+    return _Requests(
+        times,
+        draw_lengths(lengths.prompt, len(times), stream(seed, "workload", "prompt")),
+        draw_lengths(lengths.output, len(times), stream(seed, "workload", "output")),
+        None,
+        "synthetic requests",
+    )
+
+
+def _traced(
+    spec: WorkloadSpec,
+    requests: TraceRequests | SampleRequests,
+    pipeline_names: Sequence[str],
+    seed: int,
+    folder: Path | None,
+) -> _Requests:
+    limit = spec.limit or _NO_LIMIT
+    # A mix replaces the trace's own pipelines, so their names need not be known.
+    names = None if spec.mix is not None else pipeline_names
+    trace, source = _read(requests, names, limit.requests, folder)
+    arrivals = spec.arrivals or TraceArrivals(process="trace")
+    times = arrival_ticks(arrivals, seed, len(trace), _end(limit), trace.arrival_ticks)
+    if limit.requests is not None and len(trace) < limit.requests:
+        source += f" (which holds {len(trace):,} of the {limit.requests:,} asked for)"
+    count = len(times)
+    pipeline = None if trace.pipeline is None else trace.pipeline[:count]
+    return _Requests(
+        times, trace.prompt_tokens[:count], trace.output_tokens[:count], pipeline, source
+    )
+
+
+def _read(
+    requests: TraceRequests | SampleRequests,
+    pipeline_names: Sequence[str] | None,
+    limit: int | None,
+    folder: Path | None,
+) -> tuple[Trace, str]:
+    if isinstance(requests, TraceRequests):
+        path = (folder or Path()) / Path(requests.path).expanduser()
+        trace = read_trace(requests.trace, path, pipeline_names, limit)
+        return trace, f"{requests.trace} trace {path.name}"
+    sample = files("hermes.workload") / "samples" / f"{requests.sample}.csv"
+    with as_file(sample) as path:
+        return read_trace("hermes", path, pipeline_names, limit), f"sample {requests.sample}"
+
+
+def _end(limit: LimitSpec) -> int | None:
+    return None if limit.duration_s is None else seconds_to_ticks(limit.duration_s)
+
+
+def _pipelines(
+    mix: Mapping[str, float] | None,
+    traced: Column | None,
+    names: Sequence[str],
+    count: int,
+    seed: int,
+) -> Column:
+    if mix is not None:
+        for name in mix:
+            if name not in names:
+                raise UnknownNameError.among("pipeline", name, names, "workload.mix")
+        drawn = stream(seed, "workload", "mix").random(count)
+        return choose([mix.get(name, 0.0) for name in names], drawn)
+    if traced is not None:
+        return traced
+    if len(names) == 1:
+        return np.zeros(count, dtype=np.int64)
+    listed = ", ".join(names)
+    message = f"is needed to share the requests among the pipelines {listed}, got none"
+    raise InputError(message, "workload.mix")
+
+
+def _described(spec: WorkloadSpec, requests: _Requests) -> str:
+    """Return one line for people: how many requests, from where, arriving how and how fast."""
+    count = len(requests.arrival_ticks)
+    seconds = ticks_to_seconds(int(requests.arrival_ticks[-1]))
+    noun = "request" if count == 1 else "requests"
+    return f"{count:,} {noun} in {seconds:,.1f} s: {requests.source}, {_arriving(spec.arrivals)}"
+
+
+def _arriving(spec: ArrivalSpec | None) -> str:
+    match spec:
+        case None | TraceArrivals(scale=1.0):
+            return "at its own times"
+        case TraceArrivals(scale=scale):
+            return f"at its own times with {scale:g} times the rate"
+        case BurstArrivals():
+            return "all at once"
+        case PiecewiseArrivals(pieces=pieces):
+            return f"Poisson arrivals in {len(pieces)} pieces"
+        case DiurnalArrivals(mean_rate_per_s=rate):
+            return f"diurnal arrivals at {rate:g}/s on average"
+        case _:
+            name = spec.process.capitalize() if spec.process == "poisson" else spec.process
+            return f"{name} arrivals at {spec.rate_per_s:g}/s"

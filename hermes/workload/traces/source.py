@@ -1,0 +1,94 @@
+"""A trace file as lines of text that know where they stand."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import BinaryIO, Self, cast
+
+from hermes.errors import InputError
+
+__all__ = ["TraceSource"]
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_LONGEST_LINE = 1 << 20
+
+
+class TraceSource:
+    """The lines of a trace file, gzipped or not (told by its content, not its name).
+
+    Attributes:
+        file: Path of the file, for messages.
+        line: 1-based number of the line read last; 0 before the first.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.file = str(path)
+        self.line = 0
+        self._raw = _open(path)
+        zipped = self._raw.peek(2)[:2] == _GZIP_MAGIC
+        data = cast("BinaryIO", gzip.GzipFile(fileobj=self._raw)) if zipped else self._raw
+        # utf-8-sig: spreadsheets put a byte order mark first.
+        self._stream = io.TextIOWrapper(data, encoding="utf-8-sig", newline="")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+        self._raw.close()  # a GzipFile leaves the file it was given open
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines with their ends.
+
+        Raises:
+            InputError: where the file is damaged, is no UTF-8 text or has an endless line.
+        """
+        try:
+            while line := self._stream.readline(_LONGEST_LINE):
+                self.line += 1
+                if len(line) == _LONGEST_LINE:
+                    raise self.wrong(f"the line is longer than {_LONGEST_LINE:,} characters")
+                yield line
+        except UnicodeDecodeError as error:
+            raise self._damaged(f"is not UTF-8 text: {error.reason}") from None
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            reason = str(error).rstrip(".")
+            raise self._damaged(f"the gzip data is damaged or cut short: {reason}") from None
+        except OSError as error:
+            raise self._damaged(f"cannot be read: {error.strerror or error}") from None
+
+    def wrong(self, message: str, column: str = "") -> InputError:
+        """Return the error for something wrong in the line read last."""
+        return InputError(message, column, self.file, self.line)
+
+    def _damaged(self, message: str) -> InputError:
+        self.line += 1  # the line that could not be read
+        return self.wrong(message)
+
+
+def _open(path: Path) -> io.BufferedReader:
+    field = "workload.requests.path"
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise InputError(f"there is no file {str(path)!r}{_near(path)}", field) from None
+    except IsADirectoryError:
+        raise InputError(f"{str(path)!r} is a folder, not a trace file", field) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot open {str(path)!r}: {reason}", field) from None
+
+
+def _near(path: Path) -> str:
+    """Return a hint to the nearest file name beside a missing file, if there is one."""
+    try:
+        names = sorted(entry.name for entry in path.parent.iterdir())
+    except OSError:
+        return f"; its folder {str(path.parent)!r} does not exist either"
+    near = get_close_matches(path.name, names, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
