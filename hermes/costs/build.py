@@ -31,4 +31,4 @@ def build_step_cost(
 
     constants = find_constants(device, dtype)
     roofline = Roofline(model, device, dtype, kv_dtype, tensor_parallel_size, constants)
-    return CompiledStepCost(roofline.seconds, constants.label)
+    return CompiledStepCost(roofline.seconds, roofline.label)

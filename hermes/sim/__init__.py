@@ -1,5 +1,5 @@
 """The simulator: SimPy schedules time, engines schedule tokens."""
 
-from hermes.sim.simulate import SimulationResult, simulate
+from hermes.sim.simulation import SimulationResult, simulate
 
 __all__ = ["SimulationResult", "simulate"]

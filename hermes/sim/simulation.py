@@ -7,7 +7,7 @@ from pathlib import Path
 
 from simpy import Environment
 
-from hermes.metrics import FleetUse, RequestColumns, summarize
+from hermes.metrics import FleetUse, RequestColumns, TokenGaps, summarize
 from hermes.metrics.summary import Number
 from hermes.scenario.scenario import Scenario
 from hermes.sim.coordinator import Coordinator, Route
@@ -27,12 +27,14 @@ class SimulationResult:
     Attributes:
         summary: Metrics by name (see `hermes.metrics.METRICS`); None where undefined.
         requests: The request log.
+        gaps: Every gap between two tokens of a request, one log a replica.
         cost_model: Where step times came from.
         workload_source: Where the requests came from.
     """
 
     summary: dict[str, Number]
     requests: RequestColumns
+    gaps: tuple[TokenGaps, ...]
     cost_model: str
     workload_source: str
 
@@ -80,8 +82,9 @@ def simulate_deployment(
         steps=sum(replica.steps for replica in replicas),
         busy_ticks=sum(replica.busy_ticks for replica in replicas),
     )
-    summary = summarize(requests, (replica.gaps for replica in replicas), scenario.slo, fleet)
-    return SimulationResult(summary, requests, deployment.cost_model, workload.source)
+    gaps = tuple(replica.gaps for replica in replicas)
+    summary = summarize(requests, gaps, scenario.slo, fleet)
+    return SimulationResult(summary, requests, gaps, deployment.cost_model, workload.source)
 
 
 def _start_replicas(

@@ -1,0 +1,75 @@
+"""Builders of small deployments and workloads for tests, below the level of scenario files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hermes.catalog import find_device, find_model
+from hermes.costs.linear import LinearStepCost
+from hermes.costs.step import StepCost
+from hermes.scenario.client import LinearCosts
+from hermes.sim.batching import BATCHING
+from hermes.sim.deployment import ClientPlan, Deployment, RoutePlan
+from hermes.sim.engine import EngineLimits
+from hermes.sim.routing import ROUTING
+from hermes.workload import Workload
+
+US = 10**6  # ticks
+
+
+def linear(step_us: float = 4000, token_us: float = 20, context_token_ns: float = 8) -> StepCost:
+    return LinearStepCost(
+        LinearCosts(step_us=step_us, token_us=token_us, context_token_ns=context_token_ns)
+    )
+
+
+def limits(**changes: int) -> EngineLimits:
+    values = {
+        "max_num_seqs": 128,
+        "max_num_batched_tokens": 2048,
+        "block_size": 16,
+        "num_blocks": 100_000,
+        "watermark_blocks": 0,
+        "max_model_len": 10**9,
+    }
+    return EngineLimits(**(values | changes))
+
+
+def deployment(
+    *,
+    batching: str = "chunked",
+    bounds: EngineLimits | None = None,
+    costs: StepCost | None = None,
+    replicas: int = 1,
+    routing: str = "least_loaded",
+) -> Deployment:
+    client = ClientPlan(
+        name="chat",
+        model=find_model("llama-3.1-8b"),
+        device=find_device("h100-sxm"),
+        dtype="bf16",
+        kv_dtype="bf16",
+        tensor_parallel_size=1,
+        replicas=replicas,
+        limits=bounds or limits(),
+        batching=BATCHING.find(batching, "batching"),
+        costs=costs or linear(),
+        usd_per_device_hour=1.0,
+    )
+    route = RoutePlan(("chat",), ROUTING.find(routing, "routing"))
+    return Deployment((client,), {"default": route})
+
+
+def workload(requests: Sequence[tuple[int, int, int]]) -> Workload:
+    """Build a workload from (arrival tick, prompt tokens, output tokens), in order of arrival."""
+    columns = np.array(requests, np.int64).reshape(-1, 3)
+    return Workload(
+        arrival_ticks=columns[:, 0].copy(),
+        prompt_tokens=columns[:, 1].copy(),
+        output_tokens=columns[:, 2].copy(),
+        pipeline=np.zeros(len(columns), np.int64),
+        pipeline_names=("default",),
+        source="test",
+    )
