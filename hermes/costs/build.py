@@ -26,8 +26,8 @@ def build_step_cost(
     """
     if isinstance(spec, LinearCostSpec):
         return LinearStepCost(spec.linear)
-    from hermes.costs.constants import find_constants  # noqa: PLC0415
-    from hermes.costs.roofline import Roofline  # noqa: PLC0415
+    from hermes.costs.constants import find_constants
+    from hermes.costs.roofline import Roofline
 
     constants = find_constants(device, dtype)
     roofline = Roofline(model, device, dtype, kv_dtype, tensor_parallel_size, constants)

@@ -37,4 +37,5 @@ class RequestColumns:
     @property
     def completed(self) -> NDArray[np.bool_]:
         """Which requests got all their tokens."""
-        return self.last_token != NEVER
+        done: NDArray[np.bool_] = self.last_token != NEVER
+        return done

@@ -79,7 +79,7 @@ def _meets(
     tpot: NDArray[np.float64],
     e2el: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
-    """Which completed requests met every limit; one-token outputs have a TPOT of zero, as in vLLM."""
+    """Which completed requests met every limit; one token has a TPOT of zero, as in vLLM."""
     good = np.ones(len(ttft), np.bool_)
     for limit, values in ((slo.ttft_ms, ttft), (slo.tpot_ms, tpot), (slo.e2el_ms, e2el)):
         if limit is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,12 +15,38 @@ from hermes.scenario.overrides import apply_overrides, parse_override
 from hermes.scenario.scenario import Scenario
 from hermes.scenario.yaml import Place, read_yaml
 
-__all__ = ["build_scenario", "load_scenario", "validate"]
+__all__ = [
+    "ScenarioFile",
+    "build_scenario",
+    "load_scenario",
+    "read_scenario",
+    "validate",
+]
 
 AnySpec = TypeVar("AnySpec", bound=Spec)
 
 
-def load_scenario(path: Path | str, overrides: Sequence[str] = ()) -> Scenario:
+@dataclass(frozen=True, slots=True)
+class ScenarioFile:
+    """A scenario and where it was written, so that later errors can say so too."""
+
+    scenario: Scenario
+    mapping: dict[str, Any]  # overrides applied
+    path: Path
+    lines: Mapping[Place, int]
+    overridden: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths in the file start."""
+        return self.path.parent
+
+    def located(self, error: InputError) -> InputError:
+        """Return an error about this scenario with the file and line of its field."""
+        return _located(error, str(self.path), self.lines, self.overridden)
+
+
+def read_scenario(path: Path | str, overrides: Sequence[str] = ()) -> ScenarioFile:
     """Read a scenario file and apply `path=value` overrides.
 
     Raises:
@@ -29,8 +56,17 @@ def load_scenario(path: Path | str, overrides: Sequence[str] = ()) -> Scenario:
     if not isinstance(document.value, dict):
         raise InputError("must hold a mapping of fields", "", document.file, 1)
     changed = dict(parse_override(text) for text in overrides)
-    mapping = apply_overrides(document.value, changed)
-    return validate(Scenario, mapping, document.file, document.lines)
+    try:
+        mapping = apply_overrides(document.value, changed)
+        scenario = validate(Scenario, mapping)
+    except InputError as error:
+        raise _located(error, document.file, document.lines, tuple(changed)) from None
+    return ScenarioFile(scenario, mapping, Path(path), document.lines, tuple(changed))
+
+
+def load_scenario(path: Path | str, overrides: Sequence[str] = ()) -> Scenario:
+    """Read a scenario file; see `read_scenario`."""
+    return read_scenario(path, overrides).scenario
 
 
 def build_scenario(mapping: Mapping[str, Any], file: str = "") -> Scenario:
@@ -75,14 +111,28 @@ def _written(location: Place, kind: str, data: Any) -> Place:
     """
     place: list[str | int] = []
     for index, part in enumerate(location):
-        if isinstance(data, Mapping) and part in data:
-            data = data[part]
-        elif isinstance(data, (list, tuple)) and isinstance(part, int) and part < len(data):
+        if _holds(data, part):
             data = data[part]
         elif not (kind == "missing" and index == len(location) - 1):
             continue
         place.append(part)
     return tuple(place)
+
+
+def _holds(data: Any, part: str | int) -> bool:
+    if isinstance(data, (list, tuple)):
+        return isinstance(part, int) and part < len(data)
+    return isinstance(data, Mapping) and part in data
+
+
+def _located(
+    error: InputError, file: str, lines: Mapping[Place, int], overridden: tuple[str, ...]
+) -> InputError:
+    """Add the file and line of an error's field, or say that `--set` gave it."""
+    if any(error.field == path or error.field.startswith(f"{path}.") for path in overridden):
+        return error.inside(file=f"--set, on {file}")
+    place = tuple(int(part) if part.isdecimal() else part for part in error.field.split("."))
+    return error.inside(file=file, line=_line(place, lines))
 
 
 def _line(place: Place, lines: Mapping[Place, int]) -> int:

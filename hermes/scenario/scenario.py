@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -71,7 +72,7 @@ class Scenario(Spec):
         return self
 
     @staticmethod
-    def _require(where: str, given: str, known: dict[str, object], kind: str) -> None:  # type: ignore[type-arg,unused-ignore]
+    def _require(where: str, given: str, known: Iterable[str], kind: str) -> None:
         if given not in known:
             raise PydanticCustomError(
                 "unknown_reference",

@@ -29,6 +29,7 @@ _AMBIGUOUS = re.compile(
     r"[-+]?0[0-9]+|[-+]?[0-9]+(:[0-5]?[0-9])+|[-+]?[0-9]+(_[0-9]+)+|yes|no|on|off|y|n",
     re.IGNORECASE,
 )
+_QUOTED = frozenset("'\"|>")
 _SPECIAL = {"null": None, "~": None, "": None, "true": True, "false": False}
 _NON_FINITE = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}
 
@@ -146,7 +147,7 @@ class _Builder:
     def _scalar(self, node: yaml.Node, place: Place) -> Any:
         if node.tag.startswith("!") or node.tag.startswith("tag:yaml.org,2002:python"):
             raise self._error(node, place, f"the YAML tag {node.tag!r} is not allowed")
-        if isinstance(node, yaml.ScalarNode) and node.style is not None:
+        if isinstance(node, yaml.ScalarNode) and node.style in _QUOTED:
             return str(node.value)
         try:
             return parse_scalar(node.value)

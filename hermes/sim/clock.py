@@ -7,9 +7,26 @@ everything that has happened up to and including that tick, whatever order event
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from simpy import Environment, Event
 
-__all__ = ["Alarm", "begin_priority", "end_priority"]
+__all__ = ["Alarm", "Clock", "begin_priority", "end_priority"]
+
+if TYPE_CHECKING:
+
+    class Clock(Environment):
+        """A SimPy environment whose time is integer ticks."""
+
+        @property
+        def now(self) -> int:
+            """The current tick."""
+
+        def peek(self) -> int:
+            """Return the tick of the next event."""
+
+else:
+    Clock = Environment
 
 _FIRST_END = 2
 _FIRST_BEGIN = 1 << 30
@@ -28,7 +45,9 @@ def begin_priority(replica: int) -> int:
 class Alarm(Event):
     """An event that fires after a delay, at a priority, unless another one takes its place."""
 
-    def __init__(self, env: Environment, delay: int, priority: int) -> None:
+    env: Clock
+
+    def __init__(self, env: Clock, delay: int, priority: int) -> None:
         self.env = env
         self.callbacks = []
         self._value = None

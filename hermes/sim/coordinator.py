@@ -6,9 +6,10 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
-from simpy import Environment, Event
+from simpy import Event
 
 from hermes.metrics.requests import NEVER, RequestColumns
+from hermes.sim.clock import Clock
 from hermes.sim.replica import Replica
 from hermes.sim.routing import RoutingPolicy
 from hermes.sim.sequence import Sequence
@@ -29,7 +30,7 @@ class Route:
 class Coordinator:
     """Feeds a workload to the replicas and keeps the request log."""
 
-    def __init__(self, env: Environment, workload: Workload) -> None:
+    def __init__(self, env: Clock, workload: Workload) -> None:
         size = len(workload.arrival_ticks)
         self._env = env
         self._workload = workload

@@ -6,12 +6,14 @@ any.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from hermes.catalog import Device, Model, dtype_name, find_device, find_model
+from hermes.catalog import Device, Model, find_device, find_model
 from hermes.costs.build import build_step_cost
-from hermes.costs.memory import num_gpu_blocks
+from hermes.costs.memory import num_gpu_blocks, resolve_dtype, resolve_kv_dtype
 from hermes.costs.step import StepCost
 from hermes.errors import InfeasibleError, InputError, UnknownNameError
 from hermes.scenario.client import ClientSpec
@@ -23,8 +25,9 @@ from hermes.sim.routing import ROUTING, RoutingPolicy
 
 __all__ = ["ClientPlan", "Deployment", "RoutePlan", "resolve"]
 
+T = TypeVar("T")
+
 DEFAULT_ROUTING = "least_loaded"
-_WIDE = frozenset({"fp32", "bf16", "fp16"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +122,10 @@ def _client_plan(
 
 
 def _plan(name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None) -> ClientPlan:
-    device = find_device(spec.device, scenario.devices)
-    model = find_model(spec.model, folder)
-    dtype = model.weight_dtype if spec.dtype == "auto" else dtype_name(spec.dtype)
-    kv_dtype = dtype_name(spec.kv_cache_dtype) if spec.kv_cache_dtype != "auto" else _kv_auto(dtype)
+    device = _looked_up("device", lambda: find_device(spec.device, scenario.devices))
+    model = _looked_up("model", lambda: find_model(spec.model, folder))
+    dtype = resolve_dtype(model, spec.dtype)
+    kv_dtype = resolve_kv_dtype(model, spec.kv_cache_dtype)
     costs = build_step_cost(spec.costs, model, device, dtype, kv_dtype, spec.tensor_parallel_size)
     limits = _limits(spec, model, device, dtype, kv_dtype)
     batching = BATCHING.find(spec.batching, "batching")
@@ -144,9 +147,12 @@ def _plan(name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None) 
     )
 
 
-def _kv_auto(dtype: str) -> str:
-    """KV in the activations' format; quantised weights still compute activations in 16 bits."""
-    return dtype if dtype in _WIDE else "bf16"
+def _looked_up(field: str, find: Callable[[], T]) -> T:
+    """Return what `find` finds; its errors name the field that asked for it."""
+    try:
+        return find()
+    except InputError as error:
+        raise error if error.field or error.file else error.inside(field) from None
 
 
 def _limits(
@@ -194,10 +200,8 @@ def _route_plan(
 ) -> RoutePlan:
     candidates = [client for client in clients if stage.client in {None, client.name}]
     if stage.model is not None:
-        try:
-            model = find_model(stage.model, folder)
-        except InputError as error:
-            raise error.inside(field) from None
+        wanted = stage.model
+        model = _looked_up(f"{field}.model", lambda: find_model(wanted, folder))
         served = sorted({client.model.name for client in candidates})
         candidates = [client for client in candidates if client.model == model]
         if not candidates:

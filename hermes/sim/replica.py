@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 
-from simpy import Environment, Event
+from simpy import Event
 
 from hermes.costs.step import StepCost
 from hermes.errors import SimulationError
 from hermes.metrics.gaps import TokenGaps
 from hermes.sim.batching import BatchingPolicy
 from hermes.sim.block import Run, decode_runs, elapsed, steps_reaching
-from hermes.sim.clock import Alarm, begin_priority, end_priority
+from hermes.sim.clock import Alarm, Clock, begin_priority, end_priority
 from hermes.sim.engine import Batch, Engine
 from hermes.sim.sequence import Sequence
 
@@ -39,7 +39,7 @@ class Replica:
 
     def __init__(
         self,
-        env: Environment,
+        env: Clock,
         index: int,
         engine: Engine,
         policy: BatchingPolicy,
@@ -73,7 +73,7 @@ class Replica:
         engine = self.engine
         engine.waiting.append(sequence)
         if self._idle is not None:
-            self._idle, idle = None, self._idle
+            idle, self._idle = self._idle, None
             idle.succeed()
         elif self._block_steps > 1 and engine.waiting[0] is sequence and engine.can_admit(sequence):
             self._cut_block()
@@ -176,7 +176,7 @@ class Replica:
 
     def _steps_before(self, now: int) -> int:
         """Return the steps of the block that ended before `now`, and one under way."""
-        steps, ticks = steps_reaching(self._block, now - self._block_start)
+        steps, _ = steps_reaching(self._block, now - self._block_start)
         return min(max(1, steps), self._block_steps)
 
     # -- gaps between tokens --------------------------------------------------------------------

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from simpy import Environment
-
 from hermes.metrics import FleetUse, RequestColumns, TokenGaps, summarize
 from hermes.metrics.summary import Number
 from hermes.scenario.scenario import Scenario
+from hermes.sim.clock import Clock
 from hermes.sim.coordinator import Coordinator, Route
 from hermes.sim.deployment import ClientPlan, Deployment, resolve
 from hermes.sim.engine import Engine
@@ -65,7 +64,7 @@ def simulate_deployment(
         workload: From `build_workload`.
         fast_forward: Whether undisturbed steps are taken together; results are the same.
     """
-    env = Environment(initial_time=0)  # type: ignore[arg-type]
+    env = Clock(initial_time=0)
     coordinator = Coordinator(env, workload)
     pools = _start_replicas(env, deployment, coordinator, fast_forward)
     coordinator.start(_routes(deployment, pools, workload.pipeline_names, scenario.seed))
@@ -88,7 +87,7 @@ def simulate_deployment(
 
 
 def _start_replicas(
-    env: Environment, deployment: Deployment, coordinator: Coordinator, fast_forward: bool
+    env: Clock, deployment: Deployment, coordinator: Coordinator, fast_forward: bool
 ) -> dict[str, list[Replica]]:
     pools: dict[str, list[Replica]] = {}
     index = 0
@@ -101,7 +100,7 @@ def _start_replicas(
 
 
 def _start_replica(
-    env: Environment, index: int, client: ClientPlan, coordinator: Coordinator, fast_forward: bool
+    env: Clock, index: int, client: ClientPlan, coordinator: Coordinator, fast_forward: bool
 ) -> Replica:
     return Replica(
         env,

@@ -1,0 +1,280 @@
+"""The `hermes` command: one thin function per subcommand.
+
+Results go to standard output, progress and errors to standard error. Exit codes: 0 done; 1 ran,
+but something failed; 2 the input is wrong; 130 interrupted, with all finished work kept.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import click
+import typer
+
+from hermes.errors import HermesError, InputError, StudyLockedError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="hermes",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Simulate LLM serving deployments and find the ones worth buying.",
+)
+
+ScenarioPath = Annotated[Path, typer.Argument(help="Scenario file (YAML).", show_default=False)]
+Overrides = Annotated[
+    list[str],
+    typer.Option("--set", metavar="PATH=VALUE", help="Override any field; may be repeated."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")]
+StudyOut = Annotated[
+    Path, typer.Argument(help="Folder that `hermes sweep` wrote.", show_default=False)
+]
+
+
+class Listing(StrEnum):
+    """What `hermes catalog` can list."""
+
+    devices = "devices"
+    models = "models"
+    metrics = "metrics"
+    policies = "policies"
+
+
+class Schema(StrEnum):
+    """What `hermes schema` can print."""
+
+    scenario = "scenario"
+    study = "study"
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command and exit with its code."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has left; say nothing on the way out
+        return 141
+    except HermesError as error:
+        typer.echo(f"error: {error}", err=True)
+        return 2 if isinstance(error, (InputError, StudyLockedError)) else 1
+    return int(code or 0)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        from hermes import __version__
+
+        typer.echo(f"hermes {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def simulate(
+    scenario: ScenarioPath,
+    overrides: Overrides = [],  # noqa: B006
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for summary.json and requests.parquet.")
+    ] = None,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Exit with 1 when the scenario misses its SLO.")
+    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> int:
+    """Simulate one scenario and print its metrics."""
+    from hermes import __version__
+    from hermes.results.run_folder import write_run
+    from hermes.results.terminal import simulation_text
+    from hermes.scenario.loading import read_scenario
+    from hermes.sim import simulate as run
+
+    source = read_scenario(scenario, overrides)
+    try:
+        result = run(source.scenario, source.folder)
+    except InputError as error:
+        raise source.located(error) from None
+    summary: dict[str, Any] = {
+        "name": source.scenario.name,
+        "seed": source.scenario.seed,
+        "hermes_version": __version__,
+        "workload": result.workload_source,
+        "cost_model": result.cost_model,
+        **result.summary,
+    }
+    if out is not None:
+        write_run(out, summary, result.requests)
+    if as_json:
+        typer.echo(json.dumps(summary, indent=2))
+    elif not quiet:
+        typer.echo(simulation_text(summary, source.scenario.slo))
+        if out is not None:
+            typer.echo(f"\nwrote {out / 'summary.json'} and {out / 'requests.parquet'}")
+    attained = result.summary["slo_attainment"] or 0.0
+    return 1 if gate and attained < source.scenario.slo.attainment else 0
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="Scenario or study (YAML).", show_default=False)],
+    overrides: Overrides = [],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
+    """Validate a scenario or a study, and explain what would run."""
+    from hermes.scenario.loading import read_scenario
+    from hermes.scenario.yaml import read_yaml
+    from hermes.sim.explain import explain
+
+    value = read_yaml(file).value
+    if isinstance(value, dict) and "space" in value:
+        from hermes.sweeps import explain_study, load_study
+
+        facts = explain_study(load_study(file, overrides))
+    else:
+        source = read_scenario(file, overrides)
+        try:
+            facts = explain(source.scenario, source.folder)
+        except InputError as error:
+            raise source.located(error) from None
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        from hermes.results.terminal import facts_text
+
+        typer.echo(facts_text(facts))
+
+
+@app.command()
+def sweep(
+    study: Annotated[
+        str,
+        typer.Argument(help="Study file (YAML), or the name of a bundled one.", show_default=False),
+    ],
+    overrides: Overrides = [],  # noqa: B006
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results. [default: runs/<study name>]")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to use. [default: a local one, started here]")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Run at most so many trials.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Trials at once; 0 runs them in this process, without Ray."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the study in the folder.")
+    ] = False,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write the report at the end.")
+    ] = True,
+    quiet: Quiet = False,
+) -> int:
+    """Run a study: try many deployments, keep every result, report the best."""
+    from hermes.sweeps import load_study, run_study
+
+    loaded = load_study(study, overrides)
+    folder = out or Path("runs") / loaded.name
+    outcome = run_study(
+        loaded,
+        folder,
+        address=address,
+        trials=trials,
+        resume=resume,
+        workers=workers,
+        quiet=quiet,
+    )
+    if outcome.interrupted:
+        typer.echo(
+            f"interrupted; finish with: hermes sweep {study} --out {folder} --resume", err=True
+        )
+        return 130
+    if report:
+        from hermes.results import write_report
+
+        paths = write_report(folder)
+        if not quiet:
+            _print_front(folder)
+            typer.echo(f"\nreport: {paths['html']}")
+    return 1 if outcome.failed else 0
+
+
+@app.command()
+def report(folder: StudyOut, quiet: Quiet = False) -> None:
+    """Write a study's report: report.html, report.md and pareto.png, in its folder."""
+    from hermes.results import write_report
+
+    for path in write_report(folder).values():
+        if not quiet:
+            typer.echo(str(path))
+
+
+@app.command()
+def pareto(folder: StudyOut, as_json: AsJson = False) -> None:
+    """Print the Pareto front of a study."""
+    if as_json:
+        from hermes.results import front_table
+
+        headers, rows = front_table(folder)
+        typer.echo(json.dumps([dict(zip(headers, row, strict=True)) for row in rows], indent=2))
+    else:
+        _print_front(folder)
+
+
+@app.command()
+def catalog(listing: Listing, as_json: AsJson = False) -> None:
+    """List what Hermes knows: devices, models, metrics or policies."""
+    from hermes.sim.explain import list_known
+
+    rows = list_known(listing.value)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        from hermes.results.terminal import table_text
+
+        typer.echo(table_text(rows))
+
+
+@app.command()
+def schema(
+    kind: Annotated[Schema, typer.Argument(help="Which kind of file.")] = Schema.scenario,
+) -> None:
+    """Print the JSON Schema of a scenario or study file, for editors."""
+    if kind is Schema.study:
+        from hermes.sweeps import study_schema
+
+        typer.echo(json.dumps(study_schema(), indent=2))
+    else:
+        from hermes.scenario.schema import scenario_schema
+
+        typer.echo(json.dumps(scenario_schema(), indent=2))
+
+
+def _print_front(folder: Path) -> None:
+    from hermes.results import front_text
+
+    typer.echo(front_text(folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Results as text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from hermes.metrics import METRICS
+from hermes.scenario.scenario import SloSpec
+
+__all__ = ["facts_text", "number_text", "simulation_text", "table_text"]
+
+_LATENCIES = (
+    ("ttft_ms", "TTFT"),
+    ("tpot_ms", "TPOT"),
+    ("itl_ms", "ITL"),
+    ("e2el_ms", "E2E"),
+    ("queue_ms", "queue"),
+)
+_STATISTICS = ("mean", "p50", "p90", "p95", "p99")
+_RATES = (
+    "request_throughput",
+    "request_goodput",
+    "output_throughput",
+    "total_token_throughput",
+    "utilization",
+    "preemptions",
+    "cost_per_hour",
+    "cost_per_million_output_tokens",
+    "cost_per_million_tokens",
+)
+
+
+def simulation_text(summary: Mapping[str, Any], slo: SloSpec) -> str:
+    """Return the metrics of one simulation, for a person to read."""
+    lines = [
+        f"{summary['name']}: {summary['completed']} of {summary['requests']} requests completed, "
+        f"{summary['rejected']} rejected, in {number_text(summary['duration_s'])} s on "
+        f"{summary['devices']} devices",
+        f"workload    {summary['workload']}",
+        f"cost model  {summary['cost_model']}",
+        "",
+        *aligned(
+            [
+                ["ms", *_STATISTICS],
+                *(
+                    [label, *(number_text(summary[f"{name}.{s}"]) for s in _STATISTICS)]
+                    for name, label in _LATENCIES
+                ),
+            ]
+        ),
+        "",
+        *aligned([[name, number_text(summary[name]), METRICS[name].unit] for name in _RATES]),
+    ]
+    limits = [
+        f"{name.upper().removesuffix('_MS')} <= {number_text(limit)} ms"
+        for name in ("ttft_ms", "tpot_ms", "e2el_ms")
+        if (limit := getattr(slo, name)) is not None
+    ]
+    if limits:
+        met = (summary["slo_attainment"] or 0) >= slo.attainment
+        verdict = "met" if met else "MISSED"
+        lines += [
+            "",
+            f"SLO {verdict}: {summary['slo_attainment'] or 0:.1%} of requests within "
+            f"{', '.join(limits)} (target {slo.attainment:.0%})",
+        ]
+    return "\n".join(lines)
+
+
+def number_text(value: float | int | str | bool | None) -> str:
+    """Return a number with the digits a reader needs; a dash where there is none."""
+    if value is None:
+        return "-"
+    if isinstance(value, (str, bool, int)):
+        return str(value)
+    if abs(value) >= 1000:
+        return f"{value:.0f}"
+    return f"{value:.4g}"
+
+
+def facts_text(facts: Mapping[str, Any], indent: int = 0) -> str:
+    """Return nested facts as indented lines."""
+    lines = []
+    width = max((len(key) for key, v in facts.items() if not isinstance(v, Mapping)), default=0)
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            lines += [f"{' ' * indent}{key}:", facts_text(value, indent + 2)]
+        elif isinstance(value, (list, tuple)):
+            lines.append(f"{' ' * indent}{key}:")
+            lines += [f"{' ' * (indent + 2)}- {item}" for item in value]
+        else:
+            lines.append(f"{' ' * indent}{key.ljust(width)}  {number_text(value)}")
+    return "\n".join(lines)
+
+
+def table_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows of the same keys as an aligned table."""
+    if not rows:
+        return "nothing"
+    header = list(rows[0])
+    return "\n".join(
+        aligned([header, *([number_text(row[key]) for key in header] for row in rows)])
+    )
+
+
+def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return rows as lines, columns two spaces apart, numbers to the right."""
+    table = [list(row) for row in rows]
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    numeric = [all(_is_number(row[i]) for row in table[1:] or table) for i in range(len(table[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in table
+    ]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return text == "-"
+    return True

@@ -1,0 +1,115 @@
+"""What would run, in words and numbers, without running it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hermes.catalog import device_names, find_device, find_model, model_names
+from hermes.costs.memory import kv_bytes_per_token, weight_bytes_per_device
+from hermes.metrics import METRICS
+from hermes.scenario.scenario import Scenario
+from hermes.scenario.units import TICKS_PER_SECOND
+from hermes.sim.batching import BATCHING
+from hermes.sim.deployment import ClientPlan, resolve
+from hermes.sim.registry import Registry
+from hermes.sim.routing import ROUTING
+from hermes.workload import build_workload
+
+__all__ = ["explain", "list_known"]
+
+
+def explain(scenario: Scenario, folder: Path | None = None) -> dict[str, Any]:
+    """Return what a scenario would run: its traffic, its clients, their memory and price.
+
+    Raises:
+        InputError: as `hermes.sim.simulate` would.
+    """
+    deployment = resolve(scenario, folder)
+    workload = build_workload(scenario.workload, tuple(scenario.pipelines), scenario.seed, folder)
+    seconds = int(workload.arrival_ticks[-1]) / TICKS_PER_SECOND
+    return {
+        "scenario": scenario.name,
+        "workload": {
+            "source": workload.source,
+            "requests": len(workload),
+            "arrivals over (s)": round(seconds, 1),
+            "mean prompt tokens": round(float(workload.prompt_tokens.mean()), 1),
+            "mean output tokens": round(float(workload.output_tokens.mean()), 1),
+        },
+        "clients": {client.name: _client_facts(client) for client in deployment.clients},
+        "routes": {name: ", ".join(route.clients) for name, route in deployment.routes.items()},
+        "devices": deployment.devices,
+        "USD per hour": deployment.usd_per_hour,
+        "cost model": deployment.cost_model,
+    }
+
+
+def _client_facts(client: ClientPlan) -> dict[str, Any]:
+    limits = client.limits
+    weights = weight_bytes_per_device(client.model, client.dtype, client.tensor_parallel_size)
+    return {
+        "model": client.model.name,
+        "device": client.device.name,
+        "devices": f"{client.replicas} replicas x TP {client.tensor_parallel_size}",
+        "dtype": f"weights {client.dtype}, KV cache {client.kv_dtype}",
+        "weights per device (GB)": round(weights / 1e9, 2),
+        "KV cache (tokens per replica)": limits.num_blocks * limits.block_size,
+        "KV bytes per token": kv_bytes_per_token(client.model, client.kv_dtype),
+        "longest request (tokens)": limits.max_model_len,
+        "sequences at once": limits.max_num_seqs,
+        "tokens in a step": limits.max_num_batched_tokens,
+        "costs": client.costs.label,
+        "USD per device hour": client.usd_per_device_hour,
+    }
+
+
+def list_known(what: str) -> list[dict[str, Any]]:
+    """Return the devices, models, metrics or policies that can be named, one row each."""
+    if what == "devices":
+        return [_device_row(name) for name in device_names()]
+    if what == "models":
+        return [_model_row(name) for name in model_names()]
+    if what == "metrics":
+        return [
+            {"name": m.name, "unit": m.unit, "better": m.better, "meaning": m.meaning}
+            for m in METRICS.values()
+        ]
+    kinds: dict[str, Registry[Any]] = {"batching": BATCHING, "routing": ROUTING}
+    return [
+        {"kind": kind, "name": name, "meaning": _first_line(registry.find(name, kind))}
+        for kind, registry in kinds.items()
+        for name in registry
+    ]
+
+
+def _first_line(entry: type[Any]) -> str:
+    return (entry.__doc__ or "").strip().splitlines()[0]
+
+
+def _device_row(name: str) -> dict[str, Any]:
+    device = find_device(name)
+    return {
+        "name": device.name,
+        "vendor": device.vendor,
+        "kind": device.kind,
+        "memory_gb": device.memory_gb,
+        "memory_bandwidth_gb_per_s": device.memory_bandwidth_gb_per_s,
+        "bf16_tflops": device.peak_tflops.get("bf16"),
+        "fp8_tflops": device.peak_tflops.get("fp8"),
+        "link_bandwidth_gb_per_s": device.link_bandwidth_gb_per_s,
+        "usd_per_hour": device.usd_per_hour,
+    }
+
+
+def _model_row(name: str) -> dict[str, Any]:
+    model = find_model(name)
+    return {
+        "name": model.name,
+        "parameters_b": round(model.total_parameters / 1e9, 2),
+        "active_b": round(model.active_parameters / 1e9, 2),
+        "layers": model.num_hidden_layers,
+        "kv_bytes_per_token": kv_bytes_per_token(model, "auto"),
+        "weights": model.weight_dtype,
+        "max_context": model.max_position_embeddings,
+    }
