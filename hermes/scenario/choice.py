@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BeforeValidator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from hermes.errors import did_you_mean
 from hermes.scenario.base import Spec
@@ -41,7 +41,7 @@ def by_key(
             raise _wrong(f"{kind} has only one of the keys {_listed(members)}, not {_both(given)}")
         if not given:
             raise _wrong(f"{kind} has one of the keys {_listed(members)}" + _near(value, members))
-        return members[given[0]].model_validate(value)
+        return _validated(members[given[0]], value)
 
     return BeforeValidator(pick)
 
@@ -60,7 +60,7 @@ def by_field(kind: str, field: str, members: Mapping[str, type[Spec]]) -> Before
         if not isinstance(given, str) or given not in members:
             hint = did_you_mean(str(given), members)
             raise _wrong(f"{kind} has an unknown {field} {given!r}{hint}")
-        return members[given].model_validate(value)
+        return _validated(members[given], value)
 
     return BeforeValidator(pick)
 
@@ -74,6 +74,16 @@ def name_among(kind: str, allowed: tuple[str, ...]) -> BeforeValidator:
         return value
 
     return BeforeValidator(check)
+
+
+def _validated(member: type[Spec], value: dict[Any, Any]) -> Spec:
+    """Validate against one member; a misspelt field is told by that member's fields alone."""
+    for key in value:
+        if key not in member.model_fields:
+            error = _wrong(f"unknown field{did_you_mean(str(key), member.model_fields)}")
+            detail = InitErrorDetails(type=error, loc=(key,), input=value[key])
+            raise ValidationError.from_exception_data(member.__name__, [detail])
+    return member.model_validate(value)
 
 
 def _wrong(message: str) -> PydanticCustomError:

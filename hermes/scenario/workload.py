@@ -95,10 +95,10 @@ class WorkloadSpec(Spec):
 
     requests: RequestsSpec
     """What the requests are: `trace` and `path`, a bundled `sample`, or `lengths`."""
-    arrivals: Annotated[ArrivalSpec | None, Field(validate_default=True)] = None
+    arrivals: ArrivalSpec | None = None
     """When they come; default: at the times of the trace or sample. Any other process replaces
     those times and keeps the lengths, in order."""
-    limit: Annotated[LimitSpec | None, Field(validate_default=True)] = None
+    limit: LimitSpec | None = None
     """Where to stop; default: at the end of a trace or of piecewise arrivals, otherwise after
     1,000 requests."""
     mix: Annotated[dict[str, NonNegative], Field(min_length=1)] | None = None
@@ -106,18 +106,11 @@ class WorkloadSpec(Spec):
 
     @field_validator("arrivals", mode="after")
     @classmethod
-    def _times_come_from_somewhere(
+    def _trace_has_times(
         cls, value: ArrivalSpec | None, info: ValidationInfo
     ) -> ArrivalSpec | None:
-        if not isinstance(info.data.get("requests"), LengthRequests):
-            return value
-        if value is None:
-            raise PydanticCustomError(
-                "missing_arrivals",
-                "requests drawn from lengths have no times of their own: say when they come,"
-                " for example {process: poisson, rate_per_s: 4}",
-            )
-        if isinstance(value, TraceArrivals):
+        synthetic = isinstance(info.data.get("requests"), LengthRequests)
+        if synthetic and isinstance(value, TraceArrivals):
             raise PydanticCustomError(
                 "no_trace",
                 "process 'trace' needs requests from a trace or a sample; requests drawn from"
@@ -143,3 +136,13 @@ class WorkloadSpec(Spec):
         if value is not None and not any(value.values()):
             raise PydanticCustomError("no_weight", "at least one weight must be above 0")
         return value
+
+    @model_validator(mode="after")
+    def _times_come_from_somewhere(self) -> Self:
+        if isinstance(self.requests, LengthRequests) and self.arrivals is None:
+            raise PydanticCustomError(
+                "missing_arrivals",
+                "requests drawn from lengths have no times of their own: say when they come with"
+                " `arrivals`, for example {process: poisson, rate_per_s: 4}",
+            )
+        return self
