@@ -24,16 +24,13 @@ class Request:
     blocks: int = 0
     scheduled: int = -1
     preemptions: int = 0
+    decoding: bool = False  # has sampled a token since it was last admitted
     token_times: list[int] = field(default_factory=list)
 
     @property
     def known_tokens(self) -> int:
         """Prompt and the tokens generated so far (vLLM's num_tokens)."""
         return self.prompt + self.generated
-
-    @property
-    def is_decoding(self) -> bool:
-        return self.generated > 0 and self.computed == self.known_tokens - 1
 
 
 class ReferenceReplica:
@@ -75,6 +72,7 @@ class ReferenceReplica:
         victim = self.running.pop()
         self.release(victim)
         victim.computed = 0
+        victim.decoding = False
         victim.preemptions += 1
         self.waiting.insert(0, victim)
         return victim
@@ -139,8 +137,8 @@ class ReferenceReplica:
         self.schedule()
         if not self.batch:  # everything was preempted: schedule what fits now
             self.schedule()
-        decodes = [request for request, _ in self.batch if request.is_decoding]
-        prefills = [(r, n) for r, n in self.batch if not r.is_decoding]
+        decodes = [request for request, _ in self.batch if request.decoding]
+        prefills = [(r, n) for r, n in self.batch if not r.decoding]
         context = sum(request.computed for request in decodes)
         for request, _ in self.batch:
             if request.scheduled < 0:
@@ -165,6 +163,7 @@ class ReferenceReplica:
             request.computed += tokens
             if request.computed == request.known_tokens:
                 request.generated += 1
+                request.decoding = True
                 request.token_times.append(now)
             if request.generated == request.output:
                 self.running.remove(request)
