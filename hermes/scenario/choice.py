@@ -78,10 +78,10 @@ def name_among(kind: str, allowed: tuple[str, ...]) -> BeforeValidator:
 
 def _validated(member: type[Spec], value: dict[Any, Any]) -> Spec:
     """Validate against one member; a misspelt field is told by that member's fields alone."""
-    for key in value:
+    for key, given in value.items():
         if key not in member.model_fields:
             error = _wrong(f"unknown field{did_you_mean(str(key), member.model_fields)}")
-            detail = InitErrorDetails(type=error, loc=(key,), input=value[key])
+            detail = InitErrorDetails(type=error, loc=(str(key),), input=given)
             raise ValidationError.from_exception_data(member.__name__, [detail])
     return member.model_validate(value)
 

@@ -90,8 +90,8 @@ INVALID = [
         "unknown field; did you mean 'path'? (allowed: path, trace)",
     ),
     (
-        arriving(process="poisson", rate=2),
-        "arrivals.rate",
+        arriving(process="poisson", rate_per_sec=2),
+        "arrivals.rate_per_sec",
         "unknown field; did you mean 'rate_per_s'? (allowed: process, rate_per_s)",
     ),
     ({"requests": {"sample": "chatt"}}, "requests.sample", "did you mean 'chat'? (allowed: chat,"),
@@ -173,6 +173,12 @@ INVALID = [
         arriving(process="diurnal", mean_rate_per_s=1, peak_to_mean=3),
         "arrivals.peak_to_mean",
         "less than or equal to 2",
+    ),
+    # keys that YAML allows and no field has
+    (
+        arriving(process="poisson", rate_per_s=2) | {"requests": {"trace": "x", None: 1}},
+        "requests.None",
+        "unknown field (allowed: path, trace)",
     ),
     # limit, mix
     (synthetic(limit={}), "limit", "needs `requests`, `duration_s` or both"),
