@@ -164,7 +164,7 @@ def find_model(name: str, folder: Path | None = None) -> Model:
     if path.is_dir():
         path /= "config.json"
     if path.is_file():
-        from hermes.catalog.huggingface import read_config  # noqa: PLC0415  (it imports Model)
+        from hermes.catalog.huggingface import read_config  # it imports Model
 
         return read_config(path)
     if name.endswith(".json"):
