@@ -5,6 +5,7 @@
 FOLDER holds one folder a device in the layout of NVIDIA's aiconfigurator database (`h100_sxm/gemm/
 vllm/...`). Every error printed is that of step times against sums of those operators: on the models
 of the fit, on models left out of it, and, for the general constants, on a device left out of it.
+Needs scipy, which nothing else here does.
 """
 
 from __future__ import annotations
