@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 from hermes.catalog.tables import aliases, optional_float, read_table
 from hermes.errors import UnknownNameError
-from hermes.scenario.device import DeviceSpec
+
+if TYPE_CHECKING:  # pydantic is a third of a start
+    from hermes.scenario.device import DeviceSpec
 
 __all__ = ["Device", "device_names", "find_device"]
 
