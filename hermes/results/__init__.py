@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from hermes.results.pareto import knee_point, non_dominated, pareto_front
+from hermes.results.report import Report, front_table, front_text, gather_report, write_report
 from hermes.results.schema import SCHEMA_VERSION, common_type, parameter_column, trial_schema
 from hermes.results.store import open_study, read_trials
 from hermes.results.study_folder import SetAside, StoredRows, StudyFolder
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Report",
     "SetAside",
     "StoredRows",
     "StudyFolder",
     "common_type",
+    "front_table",
+    "front_text",
+    "gather_report",
     "knee_point",
     "non_dominated",
     "open_study",
@@ -20,4 +25,5 @@ __all__ = [
     "pareto_front",
     "read_trials",
     "trial_schema",
+    "write_report",
 ]

@@ -19,7 +19,7 @@ METRICS = (
     "request_throughput", "output_throughput", "total_token_throughput", "request_goodput",
     "slo_attainment", "completed", "rejected", "requests", "duration_s",
     "cost_per_million_output_tokens", "cost_per_million_tokens", "cost_per_hour", "devices",
-    "preemptions", "output_tokens_per_s_per_device", "tokens_per_s_per_user",
+    "preemptions", "output_throughput_per_device", "tokens_per_s_per_user",
 )  # fmt: skip
 
 SPACE = {
@@ -48,10 +48,10 @@ STUDY: dict[str, Any] = {
 }
 # device: memory GB, usable memory bandwidth TB/s, usable TFLOPS, USD/h
 DEVICES = {
-    "h100-sxm": (80, 2.6, 600, 2.99),
+    "h100-sxm": (80, 2.6, 600, 2.49),
     "a100-sxm-80": (80, 1.6, 220, 1.79),
     "l40s": (48, 0.65, 150, 0.86),
-    "mi300x": (192, 3.6, 500, 2.49),
+    "mi300x": (192, 3.6, 500, 3.99),
 }
 
 
@@ -104,7 +104,7 @@ def _row(number: int, point: dict[str, Any]) -> dict[str, Any]:
             "error": f"llama-3.1-70b does not fit on {tp} x {device}: needs {141 / tp:.1f} GB a "
             f"device, {0.92 * memory:.1f} GB are available",
         }
-    metrics = _metrics(bandwidth * tp**0.9, flops * tp**0.92, tp, tokens, replicas, price)
+    metrics = _metrics(bandwidth * tp**0.72, flops * tp**0.75, tp, tokens, replicas, price)
     late = metrics["ttft_ms.p99"] / 500.0 - 1.0
     return row | metrics | {
         "status": "completed", "feasible": late <= 0, "violation": max(late, 0.0),
@@ -114,11 +114,9 @@ def _row(number: int, point: dict[str, Any]) -> dict[str, Any]:
 def _metrics(bandwidth, flops, tp, tokens, replicas, price) -> dict[str, float | None]:
     step_ms = 141.0 / bandwidth + 0.4 + tokens * 0.14 / flops * 100 * 0.35
     capacity = replicas * 1000.0 * 80 / (step_ms * 126) / (1 + 1200 / tokens * 0.4)
-    offered = 8.0
-    load = min(offered / capacity, 3.0)
-    waiting = 40.0 * load**4 + (400.0 * (load - 1) if load > 1 else 0.0)
+    throughput = 0.8 * capacity / (1 + 0.03 * (replicas - 1))
+    waiting = 25.0 + 12.0 / replicas + tokens / 90
     ttft = 517 * 0.14 / flops * 1000 + 1.6 * step_ms + waiting
-    throughput = min(offered, capacity)
     attainment = 1.0 / (1.0 + math.exp((ttft - 420) / 60)) * (1.0 if step_ms < 50 else 0.6)
     values: dict[str, float | None] = {}
     for kind, base in (("ttft_ms", ttft), ("tpot_ms", step_ms), ("itl_ms", step_ms),
@@ -142,6 +140,6 @@ def _metrics(bandwidth, flops, tp, tokens, replicas, price) -> dict[str, float |
         "cost_per_hour": hourly,
         "devices": float(tp * replicas),
         "preemptions": 0.0,
-        "output_tokens_per_s_per_device": throughput * 126 / tp / replicas,
+        "output_throughput_per_device": throughput * 126 / tp / replicas,
         "tokens_per_s_per_user": 1000 / step_ms,
     }
