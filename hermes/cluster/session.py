@@ -1,0 +1,179 @@
+"""Ray, started for a study or joined where it runs.
+
+An embedded Ray is started with `address="local"`, so that it never joins a stranger's cluster, in
+a private folder with a short path, since the sockets in it may have no long one. Only what was
+started here is stopped, and never by `ray stop`, which ends every Ray of the machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hermes import __version__
+from hermes.errors import HermesError, InputError
+
+__all__ = ["RaySession"]
+
+_QUIET = {
+    # `uv run` would make Ray build an environment for every worker, and change its directory.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning about tasks without GPUs
+}
+_LONGEST_TEMP = 24  # Ray adds about 75 characters, and a socket's path may have 107
+_OBJECT_STORE_BYTES = 256 * 2**20
+_PROBE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class RaySession:
+    """A Ray that trials can run on.
+
+    Attributes:
+        cpus: CPUs trials may use.
+        local: Whether its workers are on this machine.
+        owned: Whether `close` stops it.
+        folder: Its private folder, or empty.
+    """
+
+    cpus: int
+    local: bool
+    owned: bool
+    folder: str = ""
+
+    @classmethod
+    def start(cls, workers: int | None = None, address: str | None = None) -> RaySession:
+        """Start Ray on this machine, or join the cluster at *address*.
+
+        A Ray that this process has started before is used as it is.
+
+        Args:
+            workers: CPUs to use at most; default: all there are.
+            address: `auto`, `HOST:PORT` or `ray://HOST:PORT`; default: start one here.
+
+        Raises:
+            InputError: The cluster has no CPU, or workers with another Hermes.
+            HermesError: Ray does not start, or nothing answers at *address*.
+        """
+        for name, value in _QUIET.items():
+            os.environ.setdefault(name, value)
+        import ray
+
+        if ray.is_initialized():
+            session = cls(_cpus(ray, workers), local=address is None, owned=False)
+        elif address is None:
+            return cls._embedded(ray, workers)
+        else:
+            session = cls._joined(ray, workers, address)
+        if not session.local:
+            try:
+                _require_same_hermes(ray)
+            except BaseException:
+                session.close()
+                raise
+        return session
+
+    @classmethod
+    def _embedded(cls, ray: Any, workers: int | None) -> RaySession:
+        cpus = workers or len(os.sched_getaffinity(0))
+        parent = tempfile.gettempdir()
+        if len(parent) > _LONGEST_TEMP:
+            parent = str(Path(os.sep, "tmp"))
+        folder = tempfile.mkdtemp(prefix="hermes-", dir=parent)
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="error",
+                configure_logging=True,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                _temp_dir=folder,
+            )
+        except Exception as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise HermesError(
+                f"Ray does not start on this machine ({_first_line(error)}); `--workers 0` runs "
+                "the study without it, in one process"
+            ) from error
+        return cls(cpus, local=True, owned=True, folder=folder)
+
+    @classmethod
+    def _joined(cls, ray: Any, workers: int | None, address: str) -> RaySession:
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="error")
+        except Exception as error:
+            raise HermesError(
+                f"cannot join the Ray cluster at {address!r}: {_first_line(error)}. Is it running "
+                "(`ray status --address ...`), reachable from here, and is its token in "
+                "RAY_AUTH_TOKEN or ~/.ray/auth_token?"
+            ) from error
+        try:
+            return cls(_cpus(ray, workers), local=False, owned=True)
+        except BaseException:
+            ray.shutdown()
+            raise
+
+    def close(self) -> None:
+        """Stop an embedded Ray, or leave a cluster; a Ray that others started goes on."""
+        if not self.owned:
+            return
+        import ray
+
+        ray.shutdown()
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _cpus(ray: Any, workers: int | None) -> int:
+    """Return the CPUs trials may use; Ray itself would wait for ever for one that never comes."""
+    there = int(ray.cluster_resources().get("CPU", 0))
+    if there < 1:
+        raise InputError(
+            "the Ray cluster has no CPU, and a trial needs one; add a worker node with CPUs, or "
+            "start the head with --num-cpus",
+            "--address",
+        )
+    return min(there, workers) if workers else there
+
+
+def _require_same_hermes(ray: Any) -> None:
+    probe = ray.remote(num_cpus=1, max_retries=0)(_versions).remote()
+    try:
+        theirs = ray.get(probe, timeout=_PROBE_S)
+    except ray.exceptions.GetTimeoutError as error:
+        with contextlib.suppress(Exception):
+            ray.cancel(probe, force=True)
+        raise HermesError(
+            f"the Ray cluster has not started a task within {_PROBE_S:.0f} s; it may be busy, or "
+            "its nodes cannot start workers"
+        ) from error
+    except ray.exceptions.RayError as error:
+        raise HermesError(
+            f"workers of the Ray cluster cannot run Hermes ({_first_line(error)}); install "
+            f"hermes-dse {__version__} on every node"
+        ) from error
+    if theirs != _versions():
+        raise InputError(
+            f"the Ray cluster's workers run {theirs}, this driver {_versions()}; results would not "
+            "be comparable, so install the same on both",
+            "--address",
+        )
+
+
+def _versions() -> str:
+    major, minor, _ = platform.python_version_tuple()
+    return f"Hermes {__version__} on Python {major}.{minor}"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1].strip() if lines else 'no message'}"[:300]

@@ -1,0 +1,186 @@
+"""A trial: one candidate deployment, simulated, as a pure function from a payload to a row.
+
+Whatever goes wrong inside becomes part of the row; nothing a trial does can end a study. What a
+process has built once, workloads and compiled step costs, it keeps for the next trial: they are
+functions of their keys, so a warm process returns the same bits as a cold one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hermes import __version__
+from hermes.cluster.data import DataFile, with_local_files
+from hermes.cluster.time_limit import OutOfTimeError, time_limit
+from hermes.costs.step import StepCost
+from hermes.errors import InfeasibleError
+from hermes.scenario.loading import build_scenario
+from hermes.scenario.overrides import apply_overrides
+from hermes.scenario.scenario import Scenario
+from hermes.scenario.workload import WorkloadSpec
+from hermes.sim.deployment import ClientPlan, Deployment, resolve
+from hermes.sim.simulation import simulate_deployment
+from hermes.workload import Workload, build_workload
+
+__all__ = ["Row", "Trial", "TrialSetup", "failure", "run_trial"]
+
+Row = dict[str, Any]
+
+_LONGEST_ERROR = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSetup:
+    """What all trials of a study share; travels once.
+
+    Attributes:
+        scenario: The scenario as plain data, before the overrides of a trial.
+        folder: Where relative paths in it start.
+        time_limit_s: Longest a trial may take; None for ever.
+        files: The files the scenarios read, by content.
+    """
+
+    scenario: Mapping[str, Any]
+    folder: str | None = None
+    time_limit_s: float | None = None
+    files: tuple[DataFile, ...] = ()
+
+    @property
+    def home(self) -> Path | None:
+        """`folder` as a path."""
+        return None if self.folder is None else Path(self.folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One point of a study.
+
+    Attributes:
+        number: Its place in the order asked.
+        key: Hash of everything its result depends on.
+        overrides: Values by dotted path, on top of the shared scenario.
+        seed: Seed of its random streams.
+        files: Names of the files it reads, among those of the setup.
+        attempt: 1 for the first time it is tried.
+    """
+
+    number: int
+    key: str
+    overrides: Mapping[str, Any]
+    seed: int
+    files: tuple[str, ...] = ()
+    attempt: int = 1
+
+
+def run_trial(setup: TrialSetup, trial: Trial) -> Row:
+    """Simulate one candidate and return its row; never raises for anything a trial did."""
+    row = _blank(trial)
+    started = time.perf_counter()
+    try:
+        with time_limit(setup.time_limit_s):
+            row |= _simulated(setup, trial)
+    except OutOfTimeError:
+        message = f"stopped after its time limit of {setup.time_limit_s:g} s"
+        row |= _failed("timeout", "TrialTimeoutError", message)
+    except InfeasibleError as error:
+        row |= _failed("infeasible", type(error).__name__, str(error))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a trial's failure is its row
+        row |= _failed("failed", type(error).__name__, _said(error))
+    row["trial_seconds"] = time.perf_counter() - started
+    return row
+
+
+def failure(trial: Trial, status: str, error_type: str, error: str, seconds: float = 0.0) -> Row:
+    """Return the row of a trial that could not report for itself."""
+    return _blank(trial) | _failed(status, error_type, error) | {"trial_seconds": seconds}
+
+
+def _blank(trial: Trial) -> Row:
+    return {
+        "trial_key": trial.key,
+        "number": trial.number,
+        "seed": trial.seed,
+        "hermes_version": __version__,
+        "host": socket.gethostname(),
+        "started_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "attempt": trial.attempt,
+    }
+
+
+def _failed(status: str, error_type: str, error: str) -> Row:
+    text = error if len(error) <= _LONGEST_ERROR else error[:_LONGEST_ERROR] + "..."
+    # A lone surrogate is text in Python but cannot be stored as UTF-8.
+    return {
+        "status": status,
+        "error_type": error_type,
+        "error": text.encode("utf-8", "replace").decode("utf-8"),
+    }
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as second:  # noqa: BLE001 - the message of a broken error is best effort
+        return f"(its message cannot be shown: {type(second).__name__})"
+
+
+def _simulated(setup: TrialSetup, trial: Trial) -> Row:
+    mapping = apply_overrides(setup.scenario, {**trial.overrides, "seed": trial.seed})
+    used = tuple(file for file in setup.files if file.name in trial.files)
+    scenario = build_scenario(with_local_files(mapping, used, setup.home))
+    deployment = _warm(scenario, resolve(scenario, setup.home))
+    workload = _built_workload(
+        scenario.workload.model_dump_json(),
+        tuple(scenario.pipelines),
+        scenario.seed,
+        setup.folder,
+        tuple(file.digest for file in used),
+    )
+    result = simulate_deployment(scenario, deployment, workload)
+    return {
+        "status": "completed",
+        "error_type": None,
+        "error": None,
+        **result.summary,
+        "cost_model": result.cost_model,
+    }
+
+
+@lru_cache(maxsize=4)
+def _built_workload(
+    spec: str, pipelines: tuple[str, ...], seed: int, folder: str | None, digests: tuple[str, ...]
+) -> Workload:
+    del digests  # part of the key: the same path may hold other content later
+    home = None if folder is None else Path(folder)
+    return build_workload(WorkloadSpec.model_validate_json(spec), pipelines, seed, home)
+
+
+def _warm(scenario: Scenario, deployment: Deployment) -> Deployment:
+    """Return the deployment on step costs that this process has compiled before, where it has."""
+    clients = tuple(_warm_client(scenario, client) for client in deployment.clients)
+    return dataclasses.replace(deployment, clients=clients)
+
+
+def _warm_client(scenario: Scenario, client: ClientPlan) -> ClientPlan:
+    spec = scenario.clients[client.name]
+    costs = spec.costs if isinstance(spec.costs, str) else spec.costs.model_dump_json()
+    parts = (costs, client.model, client.device, client.dtype, client.kv_dtype)
+    shelf = _compiled()
+    if len(shelf) >= 256:
+        shelf.clear()
+    kept = shelf.setdefault(repr((*parts, client.tensor_parallel_size)), client.costs)
+    return dataclasses.replace(client, costs=kept)
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> dict[str, StepCost]:
+    """Return this process's step costs by what they were compiled from."""
+    return {}
