@@ -69,7 +69,7 @@
     chosen.sort((a, b) => column[x].values[a] - column[x].values[b]);
     const way = data.objectives.find((one) => one.key === x).direction;
     return [points(x, y, chosen, {
-      mode: "lines", name: "Pareto front", hoverinfo: "skip",
+      mode: "lines", name: "Pareto front", hoverinfo: "skip", legendrank: 1001,
       line: { color: INK, width: 1.5, shape: way === "minimize" ? "hv" : "vh" },
     })];
   }
@@ -78,7 +78,7 @@
     const colour = colourOf(by);
     const broken = rows.filter((row) => !data.ok[row]);
     const traces = [points(x, y, broken, {
-      name: "breaks a constraint",
+      name: "breaks a constraint", legendrank: 1002,
       marker: { symbol: "x-thin", size: 7, line: { width: 1.2, color: GREY } },
     }), ...frontLine(x, y)];
     (by ? colour.groups : [null]).forEach((value, index) => {

@@ -91,7 +91,7 @@ def _sample(report: Report, completed: pd.DataFrame) -> pd.DataFrame:
     if len(completed) <= _MOST_POINTS:
         return completed
     stride = math.ceil(len(completed) / _MOST_POINTS)
-    kept = completed["number"].isin(report.front["number"]).to_numpy()
+    kept = completed["number"].isin(report.front["number"]).to_numpy(copy=True)
     kept[::stride] = True
     return completed.loc[kept]
 

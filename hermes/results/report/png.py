@@ -26,7 +26,7 @@ _PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#
 _SHAPES = "osD^vPX"
 _INK, _SOFT, _GREY = "#1c2530", "#5b6774", "#a7b1bb"
 _MOST_LABELS = 8
-_OFFSETS = [(dx, dy) for dy in (-8, 8, -24, 24) for dx in (13, -13)]
+_OFFSETS = [(dx, dy) for dy in (8, -8, 24, -24) for dx in (-13, 13)]
 
 
 def pareto_png(report: Report) -> bytes:
@@ -148,7 +148,7 @@ def _label_front(canvas: FigureCanvasAgg, axes: Axes, report: Report, data: Page
         best: tuple[int, Any, Any] | None = None
         for dx, dy in _OFFSETS:
             note = axes.annotate(
-                "\n".join(textwrap.wrap(settings_text(report, number), 34)),
+                "\n".join(textwrap.wrap(settings_text(report, number), 22)),
                 (row[data.x], row[data.y]), (dx, dy), textcoords="offset points", fontsize=8,
                 ha="left" if dx > 0 else "right", va="bottom" if dy > 0 else "top",
                 color="#a00000" if knee else _INK, zorder=7, linespacing=1.15,
@@ -157,7 +157,7 @@ def _label_front(canvas: FigureCanvasAgg, axes: Axes, report: Report, data: Page
             )  # fmt: skip
             box = note.get_window_extent(renderer)
             inside = frame.contains(box.x0, box.y0) and frame.contains(box.x1, box.y1)
-            covered = int(box.count_contains(marks))
+            covered = int(box.count_contains(marks)) + abs(dy) // 6
             free = inside and not any(box.overlaps(one) for one in taken)
             if free and (best is None or covered < best[0]):
                 if best:

@@ -7,7 +7,6 @@ lose control characters; each output escapes them for its own language.
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Callable, Sequence
 
 from hermes.metrics.catalog import METRICS
@@ -58,10 +57,7 @@ _SETTINGS: dict[str, Callable[[str], str]] = {
 
 def plain(text: object, longest: int = _LONGEST) -> str:
     """Return *text* on one line, without control characters, cut to a readable length."""
-    kept = "".join(
-        " " if unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp", "Cs", "Co"} else char
-        for char in str(text)
-    )
+    kept = "".join(char if char.isprintable() else " " for char in str(text))
     line = " ".join(kept.split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
