@@ -5,6 +5,7 @@ from __future__ import annotations
 from hermes.catalog import Device, Model
 from hermes.costs.compiled import CompiledStepCost
 from hermes.costs.linear import LinearStepCost
+from hermes.costs.roofline import Roofline
 from hermes.costs.step import StepCost
 from hermes.scenario.client import CostsSpec, LinearCostSpec
 
@@ -26,9 +27,5 @@ def build_step_cost(
     """
     if isinstance(spec, LinearCostSpec):
         return LinearStepCost(spec.linear)
-    from hermes.costs.constants import find_constants
-    from hermes.costs.roofline import Roofline
-
-    constants = find_constants(device, dtype)
-    roofline = Roofline(model, device, dtype, kv_dtype, tensor_parallel_size, constants)
+    roofline = Roofline(model, device, dtype, kv_dtype, tensor_parallel_size)
     return CompiledStepCost(roofline.seconds, roofline.label)

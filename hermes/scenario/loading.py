@@ -94,7 +94,8 @@ def _input_error(
     file: str,
     lines: Mapping[Place, int],
 ) -> InputError:
-    problems = error.errors(include_url=False)
+    # A misspelt field is the likelier mistake than the missing one it leaves behind.
+    problems = sorted(error.errors(include_url=False), key=lambda p: p["type"] != "extra_forbidden")
     first = problems[0]
     place, *rest = (_written(problem["loc"], problem["type"], mapping) for problem in problems)
     message = _message(spec, first, place)

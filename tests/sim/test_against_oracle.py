@@ -47,8 +47,7 @@ def assert_equal_to_reference(
         batching=batching, bounds=bounds, costs=COSTS[cost](), replicas=replicas, routing=routing
     )
     reference = [
-        Request(i, arrival, prompt, output)
-        for i, (arrival, prompt, output) in enumerate(requests)
+        Request(i, arrival, prompt, output) for i, (arrival, prompt, output) in enumerate(requests)
     ]
     pool = [ReferenceReplica(bounds, batching, COSTS[cost]()) for _ in range(replicas)]
     run_reference(reference, pool, ROUTERS[routing]())

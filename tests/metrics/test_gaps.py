@@ -1,0 +1,44 @@
+"""Token gaps as progressions describe the same multiset as one number a token."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hermes.metrics.gaps import TokenGaps
+from hermes.metrics.quantiles import describe, describe_weighted
+
+RUNS = st.lists(
+    st.tuples(st.integers(1, 10**9), st.integers(0, 10**4), st.integers(1, 20), st.integers(1, 9))
+)
+
+
+def spelt_out(runs: list[tuple[int, int, int, int]]) -> list[int]:
+    return [
+        first + delta * step
+        for first, delta, steps, sequences in runs
+        for step in range(steps)
+        for _ in range(sequences)
+    ]
+
+
+@given(st.lists(RUNS, max_size=3))
+def test_progressions_equal_the_spelt_out_gaps(
+    parts: list[list[tuple[int, int, int, int]]],
+) -> None:
+    logs = []
+    for runs in parts:
+        log = TokenGaps()
+        for run in runs:
+            log.add(*run)
+        logs.append(log)
+    values, counts = TokenGaps.gathered(logs)
+    expected = sorted(gap for runs in parts for gap in spelt_out(runs))
+    assert values.repeat(counts).tolist() == expected
+    weighted = describe_weighted(values, counts, 1000)
+    plain = describe([gap / 1000 for gap in expected])
+    for statistic, value in plain.items():
+        if value is None:
+            assert weighted[statistic] is None
+        else:
+            assert abs(weighted[statistic] - value) <= 1e-12 * value
