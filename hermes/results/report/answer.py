@@ -81,7 +81,8 @@ def answer_sentences(report: Report) -> list[str]:
         return [f"The nearest miss is trial {first.number} ({settings}): {gives}."]
     size = len(report.front)
     if len(report.objectives) == 1:
-        return [f"{gives}."]
+        rivals = "that meet every constraint" if report.constraints else "tried"
+        return [f"{gives}.", f"It is the best of {report.feasible} configurations {rivals}."]
     place = (
         "No other configuration tried is better in any objective."
         if size == 1
@@ -115,7 +116,7 @@ def count_sentence(report: Report) -> str:
         "ran out of time": counts["timeout"],
     }
     parts = [f"{counts['completed']} completed"]
-    if report.constraints:
+    if report.constraints and counts["completed"]:
         parts.append(f"{report.feasible} of them within every constraint")
     parts += [f"{count} {what}" for what, count in told.items() if count]
     return f"{len(report.trials)} trials: " + ", ".join(parts) + "."

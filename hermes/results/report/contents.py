@@ -210,6 +210,7 @@ def _provenance(study: Mapping[str, object], trials: pd.DataFrame) -> dict[str, 
         values = [plain(value) for value in trials[column].dropna().unique()]
         return ", ".join(sorted(values)) or "unknown"
 
+    hosts = trials["host"].nunique()
     started = trials["started_at"].dropna()
     scenario = study.get("scenario")
     seed = scenario.get("seed") if isinstance(scenario, dict) else None
@@ -221,5 +222,5 @@ def _provenance(study: Mapping[str, object], trials: pd.DataFrame) -> dict[str, 
         "First trial": plain(started.min()) if len(started) else "unknown",
         "Last trial": plain(started.max()) if len(started) else "unknown",
         "Simulation time": f"{float(trials['trial_seconds'].sum()):,.0f} s on "
-        f"{trials['host'].nunique()} host(s)",
+        f"{hosts} host{'' if hosts == 1 else 's'}",
     }

@@ -132,10 +132,18 @@ def _charts(data: PageData) -> str:
         f'<div class="controls">{controls}</div><div id="scatter"></div>'
         "<noscript><p>The charts need JavaScript; the tables do not.</p></noscript></section>"
         "<section><h2>Every configuration at a glance</h2>"
-        '<p class="note">One line a trial that keeps the constraints, through its parameters to '
-        "its objectives. Bold lines are on the front, the boldest is the knee.</p>"
+        f'<p class="note">{_parallel_note(data)}</p>'
         '<svg id="parallel" role="img" aria-label="Parallel coordinates of the trials"></svg>'
         '<p id="told"></p></section>'
+    )
+
+
+def _parallel_note(data: PageData) -> str:
+    if not any(data.ok):
+        return "One line a trial, through its parameters to its objectives."
+    return (
+        "One line a trial that keeps the constraints, through its parameters to its objectives. "
+        f"Bold lines are on the front, the boldest is the {data.kneeName}."
     )
 
 
@@ -162,10 +170,12 @@ def _front(report: Report) -> str:
     rows = report.front.head(_MOST_ROWS).to_dict("records")
     body = "".join(_front_row(report, dict(row), metrics) for row in rows)
     cut = f" The first {_MOST_ROWS} are listed." if len(report.front) > _MOST_ROWS else ""
+    alone = len(report.objectives) == 1 or len(report.front) == 1
+    title = "The Pareto front: " + f"{len(report.front)} configurations nothing beats"
+    note = "Each is better in some objective than every other one. Click a heading to sort."
     return (
-        f"<section><h2>The Pareto front: {len(report.front)} configurations nothing beats</h2>"
-        '<p class="note">Each is better in some objective than every other one. '
-        f"Click a heading to sort.{cut}</p>"
+        f"<section><h2>{'The best configuration' if alone else title}</h2>"
+        f'<p class="note">{"" if alone else note}{cut}</p>'
         f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div></section>"
     )

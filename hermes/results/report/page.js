@@ -17,7 +17,7 @@
   const distinct = (key) => {
     const values = [...new Set(column[key].values.filter((value) => value !== null))];
     return values.every((value) => typeof value === "number")
-      ? values.sort((a, b) => a - b) : values;
+      ? values.sort((a, b) => a - b) : values.sort();
   };
   const logarithmic = (key) => column[key].log;
   const colourOf = (key) => {
@@ -48,6 +48,14 @@
     }, style);
   }
 
+  function rounded(key) {
+    const values = column[key].values.filter((value) => value !== null);
+    const low = Math.min(...values), high = Math.max(...values), ticks = [];
+    for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++)
+      for (const digit of [1, 2, 5]) ticks.push(Number(`${digit}e${power}`));
+    return ticks;
+  }
+
   function axis(key) {
     return {
       title: { text: escape(column[key].label), standoff: 12 },
@@ -55,7 +63,7 @@
       rangemode: "nonnegative",
       range: column[key].view
         ? column[key].view.map(logarithmic(key) ? Math.log10 : Number) : undefined,
-      dtick: logarithmic(key) ? "D2" : undefined,
+      tickvals: logarithmic(key) ? rounded(key) : undefined,
       gridcolor: "#e8ecf0", linecolor: "#b8c1ca", zeroline: false, ticks: "outside",
       tickcolor: "#b8c1ca", automargin: true,
     };
@@ -154,7 +162,8 @@
     const left = Math.min(24 + 7.5 * longest, 220), gap = (width - left - 64) / Math.max(keys.length - 1, 1);
     const colour = colourOf(by);
     const lines = add(svg, "g", {});
-    const order = rows.filter((row) => data.ok[row] && keys.every((key) => column[key].values[row] !== null))
+    const any = data.ok.some(Boolean);
+    const order = rows.filter((row) => (data.ok[row] || !any) && keys.every((key) => column[key].values[row] !== null))
       .sort((a, b) => data.front[a] - data.front[b] || (a === data.knee) - (b === data.knee));
     const told = document.getElementById("told");
     for (const row of order) {

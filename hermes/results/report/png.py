@@ -69,7 +69,7 @@ def _draw(axes: Axes, report: Report, data: PageData) -> None:
     if len(broken):
         axes.scatter(broken[data.x], broken[data.y], marker="x", s=22, linewidths=0.9,
                      color=_GREY, label="breaks a constraint", zorder=2)  # fmt: skip
-    _draw_groups(axes, report, data, drawn[good])
+    _draw_groups(axes, report, data, drawn)
     _draw_front(axes, report, data)
     _style(axes, data)
     known = {column["key"]: column for column in data.columns}
@@ -80,9 +80,10 @@ def _draw(axes: Axes, report: Report, data: PageData) -> None:
             axes.set(**{f"{direction}lim": (0, None)})
 
 
-def _draw_groups(axes: Axes, report: Report, data: PageData, good: pd.DataFrame) -> None:
+def _draw_groups(axes: Axes, report: Report, data: PageData, drawn: pd.DataFrame) -> None:
     column = parameter_column(report.colour_by) if report.colour_by else None
-    values = sorted(report.trials[column].dropna().unique()) if column else [None]
+    values = sorted(drawn[column].dropna().unique()) if column else [None]
+    good = drawn[answerable(drawn)]
     on_front = good["number"].isin(report.front["number"])
     for index, value in enumerate(values):
         inside = good[column].eq(value) if column else on_front | True
@@ -189,10 +190,10 @@ def _marks(axes: Axes, report: Report, data: PageData) -> Any:
 
 
 def _labelled(report: Report) -> list[int]:
-    """Return the trials to label: the winners, then the rest of the front, evenly."""
+    """Return the trials to label: the winners, then the rest of a flat front, evenly."""
     if report.front.empty:
         return []
-    numbers = report.front["number"].tolist()
-    step = max(1, len(numbers) // _MOST_LABELS)
     first = [winner.number for winner in winners(report)]
+    numbers = report.front["number"].tolist() if len(report.objectives) == 2 else []
+    step = max(1, len(numbers) // _MOST_LABELS)
     return list(dict.fromkeys([*first, *numbers[::step]]))[: _MOST_LABELS + 2]
