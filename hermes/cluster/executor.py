@@ -14,6 +14,10 @@ __all__ = ["Executor", "InProcessExecutor"]
 class Executor(Protocol):
     """Takes trials and returns rows in the order they finish, one for each trial."""
 
+    @property
+    def width(self) -> int:
+        """How many trials run side by side."""
+
     def wanted(self) -> int:
         """Return how many more trials would keep every worker busy."""
 
@@ -33,6 +37,11 @@ class InProcessExecutor:
     def __init__(self, setup: TrialSetup) -> None:
         self._setup = setup
         self._queue: deque[Trial] = deque()
+
+    @property
+    def width(self) -> int:
+        """One: trials run one after another."""
+        return 1
 
     def wanted(self) -> int:
         """Return how many more trials would keep this process busy; see `Executor`."""

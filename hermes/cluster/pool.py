@@ -84,6 +84,11 @@ class TrialPool:
         self._alone: deque[Trial] = deque()  # to be run each in its own task
         self._mean_s: float | None = None
 
+    @property
+    def width(self) -> int:
+        """CPUs that trials run on."""
+        return self._session.cpus
+
     def wanted(self) -> int:
         """Return how many more trials fill the window; see `Executor`."""
         flying = sum(len(task.trials) for task in self._tasks.values())

@@ -1,0 +1,20 @@
+"""Studies: a question about deployments, searched by a sampler, answered by trials."""
+
+from __future__ import annotations
+
+from hermes.sweeps.find import find_study, study_names
+from hermes.sweeps.loop import Pace
+from hermes.sweeps.run import StudyOutcome, run_study
+from hermes.sweeps.spec import StudySpec
+from hermes.sweeps.study import Study, load_study
+
+__all__ = [
+    "Pace",
+    "Study",
+    "StudyOutcome",
+    "StudySpec",
+    "find_study",
+    "load_study",
+    "run_study",
+    "study_names",
+]

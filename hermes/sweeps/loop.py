@@ -1,0 +1,209 @@
+"""The study loop: ask, check, run, store, tell, until the budget or the space is used up.
+
+The driver alone writes. A row counts once its part is on the disk; rows are written about every
+second, so a driver that is killed loses at most that, and the next one runs it again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hermes.cluster import Executor, Trial
+from hermes.cluster.trial import Row, failure
+from hermes.results import StudyFolder, parameter_column
+from hermes.sweeps.candidate import Candidate
+from hermes.sweeps.constraint import judge
+from hermes.sweeps.interrupt import Interrupt
+from hermes.sweeps.progress import Bests, Progress
+from hermes.sweeps.samplers import Finished, Outcome, Proposal, Sampler
+from hermes.sweeps.space import Point
+from hermes.sweeps.study import Study
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Pace", "StudyLoop", "finished_trials"]
+
+_WAIT_S = 0.5
+_EXPLORE_AFTER = 20
+_MOST_DUPLICATES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When rows are written: after so many, or so long after the last time."""
+
+    rows: int = 256
+    seconds: float = 1.0
+
+
+@dataclass(slots=True)
+class _Open:
+    """A trial under way, and the proposals that wait for it."""
+
+    point: Point
+    proposals: list[Proposal]
+
+
+class StudyLoop:
+    """Runs what is missing of a study.
+
+    Args:
+        study: The study.
+        folder: Its folder, open.
+        schema: The schema of its rows.
+        sampler: Proposes points; knows the trials of earlier runs.
+        executor: Runs trials.
+        stored: Rows of earlier runs.
+        pace: When rows are written.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        folder: StudyFolder,
+        schema: pa.Schema,
+        sampler: Sampler,
+        executor: Executor,
+        stored: Sequence[Row],
+        pace: Pace,
+    ) -> None:
+        self._study = study
+        self._folder = folder
+        self._schema = schema
+        self._sampler = sampler
+        self._executor = executor
+        self._pace = pace
+        self._limits = study.spec.limits()
+        self._known: dict[str, Outcome] = {}
+        self._open: dict[str, _Open] = {}
+        self._unwritten: list[Row] = []
+        self._written_at = time.monotonic()
+        self._duplicates = 0  # in a row
+        self._spent = False  # the sampler has nothing left
+        self.counts: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.bests = Bests(study.spec.objectives)
+        for row in stored:
+            self._known[str(row["trial_key"])] = outcome_of(study, row)
+            self._count(row)
+
+    def run(self, trials: int | None, interrupt: Interrupt, progress: Progress) -> None:
+        """Run until *trials* have ended in all, counting earlier runs; None for the whole grid."""
+        try:
+            while not interrupt.pressed:
+                self._fill(trials)
+                progress.show(self.counts, self.bests)
+                if not self._open:
+                    break
+                rows: list[Row] = []
+                with interrupt.breakable():
+                    rows = self._executor.wait(_WAIT_S)
+                for row in rows:
+                    self._finish(row)
+                self._write_when_due()
+        finally:
+            self._write()
+            progress.show(self.counts, self.bests)
+
+    def _fill(self, trials: int | None) -> None:
+        """Submit as many trials as the executor and the sampler want."""
+        batch: list[Trial] = []
+        wanted = self._executor.wanted()
+        most = self._sampler.most_in_flight(self._executor.width)
+        while not self._spent and len(batch) < wanted:
+            if trials is not None and self.counts.total() + len(self._open) >= trials:
+                break
+            if most is not None and len(self._open) >= most:
+                break
+            proposal = self._sampler.ask(explore=self._duplicates >= _EXPLORE_AFTER)
+            if proposal is None:
+                self._spent = True
+                break
+            trial = self._admit(proposal)
+            if trial is not None:
+                batch.append(trial)
+            self._write_when_due()
+        if batch:
+            self._executor.submit(batch)
+
+    def _admit(self, proposal: Proposal) -> Trial | None:
+        """Return the trial that a proposal asks for, unless its answer is known or on its way."""
+        candidate = self._study.candidates.build(proposal.point)
+        known = self._known.get(candidate.key)
+        if known is not None or candidate.key in self._open:
+            self._duplicates += 1
+            self._spent = self._duplicates >= _MOST_DUPLICATES
+            if known is not None:
+                self._sampler.tell(proposal, known)
+            else:
+                self._open[candidate.key].proposals.append(proposal)
+            return None
+        self._duplicates = 0
+        trial = _trial(proposal, candidate)
+        self._open[candidate.key] = _Open(proposal.point, [proposal])
+        if candidate.problem is None:
+            return trial
+        kind = type(candidate.problem).__name__
+        self._finish(failure(trial, "infeasible", kind, str(candidate.problem)))
+        return None
+
+    def _finish(self, row: Row) -> None:
+        under_way = self._open.pop(str(row["trial_key"]), None)
+        if under_way is None:
+            return  # a second copy of a row that is settled
+        for path, value in under_way.point.items():
+            row[parameter_column(path)] = value
+        if row["status"] == "completed":
+            row["feasible"], row["violation"] = judge(self._limits, row)
+        outcome = outcome_of(self._study, row)
+        self._known[str(row["trial_key"])] = outcome
+        for proposal in under_way.proposals:
+            self._sampler.tell(proposal, outcome)
+        self._unwritten.append(row)
+        self._count(row)
+
+    def _count(self, row: Row) -> None:
+        self.counts[str(row["status"])] += 1
+        if row["status"] != "completed":
+            self.reasons[f"{row['status']}: {row.get('error')}"] += 1
+        self.bests.add(row)
+
+    def _write_when_due(self) -> None:
+        late = time.monotonic() - self._written_at >= self._pace.seconds
+        if len(self._unwritten) >= self._pace.rows or (self._unwritten and late):
+            self._write()
+
+    def _write(self) -> None:
+        if self._unwritten:
+            self._folder.write_part(self._unwritten, self._schema)
+            self._unwritten = []
+        self._written_at = time.monotonic()
+
+
+def finished_trials(study: Study, stored: Sequence[Row]) -> list[Finished]:
+    """Return the trials of earlier runs as a sampler needs them, in the order asked."""
+    space = study.space
+    return [
+        Finished(int(row["number"]), space.of_row(row), outcome_of(study, row)) for row in stored
+    ]
+
+
+def outcome_of(study: Study, row: Row) -> Outcome:
+    """Return what a sampler learns from a row."""
+    if row["status"] != "completed":
+        return Outcome(None, {})
+    values = [row.get(name) for name in study.spec.objectives]
+    excesses = {str(limit): limit.excess(row) for limit in study.spec.limits()}
+    if any(value is None for value in values):
+        return Outcome(None, excesses)
+    return Outcome(tuple(float(value) for value in values if value is not None), excesses)
+
+
+def _trial(proposal: Proposal, candidate: Candidate) -> Trial:
+    names = tuple(file.name for file in candidate.files)
+    return Trial(proposal.number, candidate.key, proposal.point, candidate.seed, names)

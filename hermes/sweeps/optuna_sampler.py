@@ -1,0 +1,119 @@
+"""Samplers that learn: Optuna's, behind ask and tell, on a study that lives in memory only.
+
+Optuna's own files are not used: one full disk ruins them for good, and our rows hold all there is
+to know. A resumed study is rebuilt from them, seeded by how many there are, so that it does not
+propose once more what it proposed at its start.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hermes.sweeps.samplers import Finished, Outcome, Proposal
+from hermes.sweeps.space import Space
+from hermes.sweeps.spec import SamplerSpec
+from hermes.workload.streams import stream
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+__all__ = ["OptunaSampler"]
+
+# NSGA-II breeds from whole generations and knows a trial's by this attribute; trials added without
+# it would not count, and a resumed search would start over at random.
+_GENERATION = "NSGAIISampler:generation"
+
+
+class OptunaSampler:
+    """TPE or NSGA-II over a space.
+
+    Args:
+        space: The space.
+        spec: Which sampler, with its options.
+        objectives: Metric to `minimize` or `maximize`.
+        seed: The study's seed.
+        finished: Trials of earlier runs, in the order asked.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        spec: SamplerSpec,
+        objectives: Mapping[str, str],
+        seed: int,
+        finished: Sequence[Finished],
+    ) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._optuna = optuna
+        self._space = space
+        self._spec = spec
+        self._seed = seed
+        self._next = 1 + max((trial.number for trial in finished), default=-1)
+        self._distributions = space.distributions()
+        self._study = optuna.create_study(
+            directions=list(objectives.values()), sampler=self._sampler(len(finished))
+        )
+        self._study.add_trials(self._rebuilt(finished))
+
+    def ask(self, explore: bool = False) -> Proposal:
+        """Return the next proposal; see `Sampler`."""
+        if explore:
+            point = self._space.drawn(self._seed, self._next)
+            self._study.enqueue_trial(dict(self._space.to_parameters(point)))
+        trial = self._study.ask(self._distributions)
+        number, self._next = self._next, self._next + 1
+        return Proposal(number, self._space.from_parameters(trial.params), trial)
+
+    def tell(self, proposal: Proposal, outcome: Outcome) -> None:
+        """Learn what became of a proposal; see `Sampler`."""
+        trial = proposal.handle
+        if outcome.values is None:
+            self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
+            return
+        for name, excess in outcome.excesses.items():
+            trial.set_constraint(name, excess)
+        self._study.tell(trial, list(outcome.values))
+
+    def most_in_flight(self, width: int) -> int:
+        """Return how many proposals may be open: more would be made in the dark."""
+        floor = self._spec.nsga2.population_size // 2 if self._spec.name == "nsga2" else 4
+        return max(floor, 2 * width)
+
+    def _sampler(self, finished: int) -> BaseSampler:
+        samplers = self._optuna.samplers
+        rng = stream(self._seed, "sampler", self._spec.name, str(finished))
+        seed = int(rng.integers(2**32))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
+            if self._spec.name == "nsga2":
+                breeder: BaseSampler = samplers.NSGAIISampler(
+                    **self._spec.nsga2.model_dump(), seed=seed
+                )
+                return breeder
+            model: BaseSampler = samplers.TPESampler(**self._spec.tpe.model_dump(), seed=seed)
+            return model
+
+    def _rebuilt(self, finished: Sequence[Finished]) -> list[Any]:
+        states = self._optuna.trial.TrialState
+        trials, completed = [], 0
+        for trial in finished:
+            values = trial.outcome.values
+            attributes = {}
+            if values is not None:
+                attributes[_GENERATION] = completed // self._spec.nsga2.population_size
+                completed += 1
+            trials.append(
+                self._optuna.trial.create_trial(
+                    state=states.FAIL if values is None else states.COMPLETE,
+                    values=None if values is None else list(values),
+                    params=self._space.to_parameters(trial.cells),
+                    distributions=self._distributions,
+                    constraints=None if values is None else dict(trial.outcome.excesses),
+                    system_attrs=attributes,
+                )
+            )
+        return trials

@@ -1,0 +1,225 @@
+"""Running a study into its folder: a new one, or what is missing of an old one."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hermes.cluster import (
+    DataFile,
+    Executor,
+    InProcessExecutor,
+    RaySession,
+    TrialPool,
+    TrialSetup,
+)
+from hermes.cluster.trial import Row
+from hermes.errors import InputError
+from hermes.metrics import METRICS
+from hermes.results import StudyFolder, trial_schema
+from hermes.sweeps.interrupt import Interrupt
+from hermes.sweeps.loop import Pace, StudyLoop, finished_trials
+from hermes.sweeps.optuna_sampler import OptunaSampler
+from hermes.sweeps.progress import open_progress
+from hermes.sweeps.samplers import (
+    DEFAULT_TRIALS,
+    Finished,
+    Sampler,
+    choose_sampler,
+    done_numbers,
+    grid_sampler,
+    random_sampler,
+)
+from hermes.sweeps.spec import SamplerSpec
+from hermes.sweeps.study import Study
+
+__all__ = ["RunOptions", "StudyOutcome", "run", "run_study"]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyOutcome:
+    """How a study ended.
+
+    Attributes:
+        counts: Trials in the folder by status, earlier runs included.
+        folder: The folder.
+        interrupted: Whether Ctrl-C ended it.
+    """
+
+    counts: Mapping[str, int]
+    folder: Path
+    interrupted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run a study; see `run_study`. `pace` says when rows are written."""
+
+    address: str | None = None
+    trials: int | None = None
+    resume: bool = False
+    workers: int | None = None
+    quiet: bool = False
+    pace: Pace = field(default_factory=Pace)
+
+
+def run_study(
+    study: Study,
+    out: Path,
+    *,
+    address: str | None = None,
+    trials: int | None = None,
+    resume: bool = False,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> StudyOutcome:
+    """Run a study; whatever happens, every row written stays.
+
+    Args:
+        study: From `load_study`.
+        out: The study's folder.
+        address: A Ray cluster to join; default: an embedded Ray.
+        trials: Trials in all, instead of the study's.
+        resume: Go on with the study that *out* holds, where it holds one.
+        workers: CPUs to use; 0 runs the trials in this process, without Ray.
+        quiet: Show no progress.
+
+    Raises:
+        InputError: The folder holds something else, or no point of the space can exist.
+        StudyLockedError: Another driver is writing there.
+    """
+    return run(study, out, RunOptions(address, trials, resume, workers, quiet))
+
+
+def run(study: Study, out: Path, options: RunOptions) -> StudyOutcome:
+    """Run a study; see `run_study`."""
+    if options.trials is not None:
+        study = replace(study, spec=study.spec.model_copy(update={"trials": options.trials}))
+    _refuse_foreign(out)
+    with StudyFolder(out) as folder, Interrupt() as interrupt:
+        chosen = _claim(study, folder, options.resume)
+        schema = trial_schema(study.space.types(), tuple(METRICS), str(study.record()["study_key"]))
+        stored = folder.read_rows(schema)
+        rows: list[Row] = stored.to_dicts()
+        sampler = _sampler(study, chosen, finished_trials(study, rows))
+        budget = _budget(study, chosen)
+        with open_progress(_total(study, budget), len(rows), options.quiet) as progress:
+            for part in stored.set_aside:
+                progress.say(f"set aside {part.file}: {part.why}; its trials run again")
+            with _executor(study, options) as executor:
+                loop = StudyLoop(study, folder, schema, sampler, executor, rows, options.pace)
+                loop.run(budget, interrupt, progress)
+    if not interrupt.pressed:
+        _require_possible(study, loop.counts, loop.reasons)
+    return StudyOutcome(dict(sorted(loop.counts.items())), out, interrupt.pressed)
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Refuse to mix a study into a folder of other things."""
+    try:
+        names = os.listdir(out)
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise InputError("is a file; choose a folder for the study", "--out", str(out)) from None
+    if names and not {"study.json", ".lock"} & set(names):
+        raise InputError(
+            f"the folder holds other things ({', '.join(sorted(names)[:3])}); choose an empty or "
+            "a new one",
+            "--out",
+            str(out),
+        )
+
+
+def _claim(study: Study, folder: StudyFolder, resume: bool) -> SamplerSpec:
+    """Write study.json, or check that the one there is this study; return the sampler to use."""
+    held = folder.study()
+    if held is not None and not resume:
+        raise InputError(
+            "the folder holds a study already; add --resume to go on with it, or choose another "
+            "folder",
+            "--out",
+            str(folder.path),
+        )
+    chosen = choose_sampler(study.spec)
+    if held is not None and study.spec.sampler.name == "auto":
+        # A larger budget must not make `auto` change its mind: numbers would change their meaning.
+        chosen = SamplerSpec.model_validate({"name": held.get("chosen_sampler", chosen.name)})
+    if chosen.name == "grid":
+        _check_grid(study)
+    folder.write_study(study.record() | {"chosen_sampler": chosen.name})
+    return chosen
+
+
+def _check_grid(study: Study) -> None:
+    try:
+        study.space.check_grid(study.spec.trials)
+    except InputError as error:
+        raise error.inside("", study.file) from None
+
+
+def _sampler(study: Study, chosen: SamplerSpec, finished: list[Finished]) -> Sampler:
+    spec = study.spec
+    if chosen.name == "grid":
+        return grid_sampler(study.space, done_numbers(finished))
+    if chosen.name == "random":
+        return random_sampler(study.space, spec.seed, done_numbers(finished))
+    return OptunaSampler(study.space, chosen, spec.objectives, spec.seed, finished)
+
+
+def _budget(study: Study, chosen: SamplerSpec) -> int | None:
+    if study.spec.trials is not None or chosen.name == "grid":
+        return study.spec.trials
+    return DEFAULT_TRIALS
+
+
+def _total(study: Study, budget: int | None) -> int | None:
+    known = [count for count in (budget, study.space.size) if count is not None]
+    return min(known) if known else None
+
+
+@contextmanager
+def _executor(study: Study, options: RunOptions) -> Iterator[Executor]:
+    setup = TrialSetup(study.scenario, str(study.folder), study.spec.trial_timeout_s, study.files)
+    if options.workers == 0:
+        yield InProcessExecutor(setup)
+        return
+    session = RaySession.start(options.workers, options.address)
+    try:
+        if not session.local:
+            setup = replace(setup, files=_with_content(study))
+        pool = TrialPool(session, setup)
+        try:
+            yield pool
+        finally:
+            pool.close()
+    finally:
+        session.close()
+
+
+def _with_content(study: Study) -> tuple[DataFile, ...]:
+    """Return the study's files with their content, for workers on other machines."""
+    full = []
+    for file in study.files:
+        path = study.folder / Path(file.name).expanduser()
+        path = path / "config.json" if path.is_dir() else path
+        full.append(replace(file, content=path.read_bytes()))
+    return tuple(full)
+
+
+def _require_possible(study: Study, counts: Counter[str], reasons: Counter[str]) -> None:
+    """Refuse a study of which no point can exist; its rows stay, to be looked at."""
+    total = counts["infeasible"]
+    if total == 0 or counts.total() > total:
+        return
+    reason, times = reasons.most_common(1)[0]
+    raise InputError(
+        f"no point can exist: all {total} are infeasible. Most often ({times} of {total}): "
+        f"{reason.removeprefix('infeasible: ')}",
+        "space",
+        study.file,
+    )

@@ -1,0 +1,176 @@
+"""A study, loaded: its file, its scenario, its space; checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hermes import __version__
+from hermes.cluster import DataFile
+from hermes.errors import InfeasibleError, InputError, UnknownNameError
+from hermes.scenario.loading import validate
+from hermes.scenario.overrides import apply_overrides, parse_override
+from hermes.scenario.yaml import read_yaml
+from hermes.sweeps.candidate import CandidateBuilder
+from hermes.sweeps.dimension import Choices
+from hermes.sweeps.find import find_study
+from hermes.sweeps.key import digest
+from hermes.sweeps.space import Point, Space
+from hermes.sweeps.spec import StudySpec
+
+__all__ = ["Study", "load_study"]
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study ready to run.
+
+    Attributes:
+        spec: The study as written, without the dimensions that an override fixed.
+        file: Its file, for messages.
+        scenario: The scenario as plain data, with every fixed change applied.
+        scenario_file: Its file, for messages.
+        folder: Where relative paths in the scenario start.
+        files: The files that any of its candidates reads.
+    """
+
+    spec: StudySpec
+    file: str
+    scenario: Mapping[str, Any]
+    scenario_file: str
+    folder: Path
+    files: tuple[DataFile, ...]
+
+    @property
+    def space(self) -> Space:
+        """The search space."""
+        return Space(self.spec.space)
+
+    @property
+    def candidates(self) -> CandidateBuilder:
+        """What makes its candidates."""
+        return CandidateBuilder(self.scenario, self.folder)
+
+    def record(self) -> dict[str, Any]:
+        """Return what study.json says: all that the rows depend on, and how to read them."""
+        spec = self.spec
+        name = spec.sampler.name
+        options = spec.sampler.model_dump(mode="json").get(name, {})
+        content: dict[str, Any] = {
+            "name": spec.name,
+            "question": spec.question,
+            "objectives": dict(spec.objectives),
+            "constraints": [str(limit) for limit in spec.limits()],
+            "space": self.space.written(),
+            "sampler": {name: options} if options else name,
+            "seed": spec.seed,
+            "scenario": dict(self.scenario),
+            "data": {file.name: file.digest for file in self.files},
+            "hermes_version": __version__,
+        }
+        return content | {"study_key": digest(content)}
+
+
+def load_study(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Study:
+    """Read a study and check it by building candidates, so that nothing starts that cannot end.
+
+    Args:
+        name_or_path: A study's file, or the name of one that ships with Hermes.
+        overrides: `path=value` on top of the scenario; a dimension of the space is fixed by it.
+
+    Raises:
+        InputError: with the file and the field, what was given and what is allowed.
+    """
+    document = read_yaml(find_study(name_or_path))
+    if not isinstance(document.value, dict):
+        raise InputError("must hold a mapping of fields", "", document.file, 1)
+    spec = validate(StudySpec, document.value, document.file, document.lines)
+    fixed = dict(parse_override(text) for text in overrides)
+    for path in spec.set:
+        if path in spec.space:
+            raise InputError(
+                "is in `space` as well; it varies or it stays", f"set.{path}", document.file
+            )
+    free = {path: dimension for path, dimension in spec.space.items() if path not in fixed}
+    if not free:
+        raise InputError("fixes the last dimension of the study: nothing varies", "--set")
+    spec = spec.model_copy(update={"space": free})
+    written, scenario_file, folder = _scenario(spec, document.file)
+    try:
+        scenario = apply_overrides(written, spec.set | fixed)
+    except InputError as error:
+        raise error.inside("set", document.file) from None
+    study = Study(spec, document.file, scenario, scenario_file, folder, ())
+    files = _check(study)
+    return Study(spec, document.file, scenario, scenario_file, folder, files)
+
+
+def _scenario(spec: StudySpec, file: str) -> tuple[dict[str, Any], str, Path]:
+    folder = Path(file).parent
+    if not isinstance(spec.scenario, str):
+        return spec.scenario, file, folder
+    path = folder / Path(spec.scenario).expanduser()
+    try:
+        document = read_yaml(path)
+    except InputError as error:
+        if error.line:
+            raise
+        raise InputError(f"{error.message}: {path}", "scenario", file) from None
+    if not isinstance(document.value, dict):
+        raise InputError("must hold a mapping of fields", "", document.file, 1)
+    return document.value, document.file, path.parent
+
+
+def _check(study: Study) -> tuple[DataFile, ...]:
+    """Build the first candidate, then each choice of each dimension on top of it.
+
+    Returns the files they read. A candidate that cannot exist is fine here, since others may; a
+    name that nothing answers to, or a field that there is not, is a mistake.
+    """
+    for path in study.spec.space:
+        _require_block(study, path)
+    first = study.space.first()
+    files = _checked(study, first, "")
+    for path, dimension in study.spec.space.items():
+        values = dimension.choices if isinstance(dimension, Choices) else dimension.bounds
+        for value in values[1:]:
+            files |= _checked(study, first | {path: value}, path)
+    return tuple(files.values())
+
+
+def _checked(study: Study, point: Point, path: str) -> dict[str, DataFile]:
+    candidate = study.candidates.build(point)
+    if candidate.problem is not None and not isinstance(candidate.problem, InfeasibleError):
+        raise _placed(study, candidate.problem, path)
+    return {file.name: file for file in candidate.files}
+
+
+def _placed(study: Study, error: InputError, path: str) -> InputError:
+    """Say in which file a candidate's mistake stands, and in which field of it."""
+    field = error.field
+    for kind, paths in (("space", [path] if path else study.spec.space), ("set", study.spec.set)):
+        for known in paths:
+            if known and _overlap(field, known):
+                rest = field if field != known and field.startswith(known) else known
+                return type(error)(error.message, f"{kind}.{rest}", study.file)
+    return type(error)(error.message, field, error.file or study.scenario_file, error.line)
+
+
+def _overlap(one: str, other: str) -> bool:
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
+
+
+def _require_block(study: Study, path: str) -> None:
+    """Refuse a path into a named block that the scenario lacks: it would be made, and be empty."""
+    block, _, rest = path.partition(".")
+    name, _, field = rest.partition(".")
+    kinds = {"clients": "client", "pipelines": "pipeline", "devices": "device"}
+    if block not in kinds or not field:
+        return
+    known = study.scenario.get(block)
+    if isinstance(known, Mapping) and name not in known:
+        raise UnknownNameError.among(kinds[block], name, known, f"space.{path}").inside(
+            "", study.file
+        )
