@@ -103,6 +103,12 @@ def trial_schema(
         ("trial_seconds", pa.float64()),
         ("attempt", pa.int64()),
     ]
+    return _schema(columns, study_key)
+
+
+def _schema(columns: Sequence[tuple[str, pa.DataType]], study_key: str) -> pa.Schema:
+    import pyarrow as pa
+
     names = [name for name, _ in columns]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:

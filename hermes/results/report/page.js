@@ -33,8 +33,10 @@
 
   function hover(row) {
     const lines = [`<b>Trial ${data.number[row]}</b>${data.knee === row ? " · knee" : ""}`];
-    for (const one of data.columns)
-      if (one.hover) lines.push(`${escape(one.label)}: ${escape(one.texts[row])}`);
+    for (const role of ["parameter", "metric"])
+      for (const one of data.columns)
+        if (one.hover && one.role === role)
+          lines.push(`${escape(one.name)}: ${escape(one.texts[row])}`);
     if (!data.ok[row]) lines.push("<b>breaks a constraint</b>");
     return lines.join("<br>");
   }
@@ -174,7 +176,7 @@
       line.addEventListener("mouseenter", () => {
         line.classList.add("lit");
         told.textContent = `Trial ${data.number[row]}: ` +
-          keys.map((key) => `${column[key].label} ${shown(key, row)}`).join(" · ");
+          keys.map((key) => `${column[key].name} ${shown(key, row)}`).join(" · ");
       });
       line.addEventListener("mouseleave", () => { line.classList.remove("lit"); told.textContent = ""; });
     }

@@ -121,6 +121,7 @@ def _metric_column(
     return {
         "key": name,
         "label": metric_label(name),
+        "name": metric_label(name, unit=False),
         "kind": "number",
         "role": "metric",
         "log": log,
@@ -140,6 +141,7 @@ def _parameter_column(chosen: pd.DataFrame, path: str, name: str) -> dict[str, A
     return {
         "key": parameter_column(path),
         "label": name,
+        "name": name,
         "kind": "number" if is_number else "text",
         "role": "parameter",
         "log": is_number and is_logarithmic(known),
