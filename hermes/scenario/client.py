@@ -58,11 +58,18 @@ class ClientSpec(Spec):
     tensor_parallel_size: PositiveInt = 1
     """Devices a replica spreads every layer over."""
     batching: str = "chunked"
-    """How a replica forms its batches: `chunked` or `continuous`."""
+    """How a replica forms its batches: `chunked`, `continuous`, `mixed` or `static`."""
+    scheduling_policy: str = "fcfs"
+    """Which request is next, and which gives way when KV blocks run out: `fcfs`, `priority`,
+    `shortest_prompt`, `least_work_left` or `edf`."""
     max_num_seqs: PositiveInt = 128
     """Most sequences a replica runs at once."""
     max_num_batched_tokens: PositiveInt = 2048
     """Most tokens in one step; with `chunked` batching, the chunk size."""
+    long_prefill_token_threshold: Annotated[int, Field(ge=0)] = 0
+    """Most prompt tokens of one request in a step while others are there; 0: no cap."""
+    scheduler_reserve_full_isl: bool = True
+    """Admit a request only when its whole prompt fits the KV cache, not just its first chunk."""
     max_model_len: PositiveInt | None = None
     """Longest context a request may reach; default: what the model allows."""
     block_size: PositiveInt = 16
@@ -74,6 +81,11 @@ class ClientSpec(Spec):
     is the null block and holds no tokens."""
     watermark: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of KV blocks kept free when a waiting request is admitted beside running ones."""
+    enable_prefix_caching: bool = True
+    """Keep freed KV blocks until they are reused, and start requests from a prefix found there."""
+    swap_space_gb: NonNegative = 0.0
+    """Host memory of each device for the KV of preempted requests; what does not fit there is
+    recomputed."""
     dtype: Dtype = "auto"
     """Number format of the weights and of the matrix products; `auto`: as published."""
     kv_cache_dtype: KVCacheDtype = "auto"

@@ -28,11 +28,18 @@ class Route:
 
 
 class Coordinator:
-    """Feeds a workload to the replicas and keeps the request log."""
+    """Feeds a workload to the replicas and keeps the request log.
 
-    def __init__(self, env: Clock, workload: Workload) -> None:
+    Args:
+        env: The SimPy environment.
+        workload: The requests.
+        ttft_ticks: Time to first token that the SLO allows, for deadlines.
+    """
+
+    def __init__(self, env: Clock, workload: Workload, ttft_ticks: int) -> None:
         size = len(workload.arrival_ticks)
         self._env = env
+        self._ttft_ticks = ttft_ticks
         self._workload = workload
         self._scheduled = [NEVER] * size
         self._first_token = [NEVER] * size
@@ -80,7 +87,18 @@ class Coordinator:
             return
         replica = replicas[0] if len(replicas) == 1 else route.policy.choose(replicas, now)
         self._replica[request] = replica.index
-        replica.submit(Sequence(request, now, prompt, output))
+        replica.submit(self._sequence(replica, request, now, prompt, output))
+
+    def _sequence(
+        self, replica: Replica, request: int, now: int, prompt: int, output: int
+    ) -> Sequence:
+        workload = self._workload
+        prefix: tuple[int, ...] = ()
+        if workload.prefixes is not None:
+            prefix = workload.prefixes.keys(request, prompt, replica.engine.limits.block_size)
+        priority = 0 if workload.priority is None else int(workload.priority[request])
+        deadline = now + self._ttft_ticks
+        return Sequence(request, now, prompt, output, prefix, priority, deadline)
 
     def columns(self, replica_names: tuple[str, ...]) -> RequestColumns:
         """Return the request log."""

@@ -13,14 +13,20 @@ from typing import TypeVar
 
 from hermes.catalog import Device, Model, find_device, find_model
 from hermes.costs.build import build_step_cost
-from hermes.costs.memory import num_gpu_blocks, resolve_dtype, resolve_kv_dtype
+from hermes.costs.memory import (
+    kv_bytes_per_token_per_device,
+    num_gpu_blocks,
+    resolve_dtype,
+    resolve_kv_dtype,
+)
 from hermes.costs.step import StepCost
 from hermes.errors import InfeasibleError, InputError, UnknownNameError
 from hermes.scenario.client import ClientSpec
 from hermes.scenario.pipeline import Generate
 from hermes.scenario.scenario import Scenario
 from hermes.sim.batching import BATCHING, BatchingPolicy
-from hermes.sim.engine import EngineLimits
+from hermes.sim.limits import EngineLimits
+from hermes.sim.queues import QUEUE_ORDERS, QueueOrder
 from hermes.sim.routing import ROUTING, RoutingPolicy
 
 __all__ = ["ClientPlan", "Deployment", "RoutePlan", "resolve"]
@@ -43,7 +49,9 @@ class ClientPlan:
     replicas: int
     limits: EngineLimits
     batching: type[BatchingPolicy]
+    order: type[QueueOrder]
     costs: StepCost
+    move_seconds_per_token: float  # of KV, between one device and host memory
     usd_per_device_hour: float | None
 
     @property
@@ -127,7 +135,8 @@ def _plan(name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None) 
     dtype = resolve_dtype(model, spec.dtype)
     kv_dtype = resolve_kv_dtype(model, spec.kv_cache_dtype)
     costs = build_step_cost(spec.costs, model, device, dtype, kv_dtype, spec.tensor_parallel_size)
-    limits = _limits(spec, model, device, dtype, kv_dtype)
+    kv_bytes = kv_bytes_per_token_per_device(model, kv_dtype, spec.tensor_parallel_size)
+    limits = _limits(spec, model, device, dtype, kv_dtype, kv_bytes)
     batching = BATCHING.find(spec.batching, "batching")
     if problem := batching().check(limits):
         raise InfeasibleError(problem, "max_num_batched_tokens")
@@ -142,7 +151,9 @@ def _plan(name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None) 
         replicas=spec.replicas,
         limits=limits,
         batching=batching,
+        order=QUEUE_ORDERS.find(spec.scheduling_policy, "scheduling_policy"),
         costs=costs,
+        move_seconds_per_token=kv_bytes / (device.host_bandwidth_gb_per_s * 1e9),
         usd_per_device_hour=device.usd_per_hour if price is None else price,
     )
 
@@ -156,7 +167,7 @@ def _looked_up(field: str, find: Callable[[], T]) -> T:
 
 
 def _limits(
-    spec: ClientSpec, model: Model, device: Device, dtype: str, kv_dtype: str
+    spec: ClientSpec, model: Model, device: Device, dtype: str, kv_dtype: str, kv_bytes: int
 ) -> EngineLimits:
     if spec.num_gpu_blocks_override is not None:
         blocks = spec.num_gpu_blocks_override
@@ -186,8 +197,12 @@ def _limits(
         max_num_batched_tokens=spec.max_num_batched_tokens,
         block_size=spec.block_size,
         num_blocks=usable,
-        watermark_blocks=int(spec.watermark * blocks),
         max_model_len=longest,
+        watermark_blocks=int(spec.watermark * blocks),
+        long_prefill_token_threshold=spec.long_prefill_token_threshold,
+        reserve_full_prompt=spec.scheduler_reserve_full_isl,
+        enable_prefix_caching=spec.enable_prefix_caching,
+        swap_blocks=int(spec.swap_space_gb * 1e9 / (kv_bytes * spec.block_size)),
     )
 
 

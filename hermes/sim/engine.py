@@ -1,34 +1,25 @@
 """One LLM engine: its queue, its running sequences, its KV blocks, and the moves a policy has.
 
-The engine knows nothing of time or SimPy. A batching policy composes a `Batch` from the moves
-below; the replica puts a duration on it and tells the engine when it has ended. Rules that carry
-vLLM's names follow its v1 scheduler, version 0.33: KV blocks are taken only for the tokens of this
-step; a waiting request is admitted when its whole known sequence would fit; when blocks run out the
-request admitted last loses its own and goes back to the head of the queue, to be recomputed.
+The engine knows nothing of SimPy. A batching policy composes a `Batch` from the moves below; the
+replica puts a duration on it and tells the engine when it has ended. Rules that carry vLLM's names
+follow its v1 scheduler, version 0.33: KV blocks are taken only for the tokens of this step; a
+waiting request is admitted when its whole known sequence would fit; when blocks run out a running
+sequence loses its own and goes back to the queue.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 
 from hermes.errors import SimulationError
 from hermes.sim.decode_group import DecodeGroup
+from hermes.sim.kv_cache import BlockPool, CachedBlock
+from hermes.sim.limits import EngineLimits
+from hermes.sim.queues import QueueOrder
+from hermes.sim.running import RunningList
 from hermes.sim.sequence import Sequence
 
-__all__ = ["Batch", "Engine", "EngineLimits"]
-
-
-@dataclass(frozen=True, slots=True)
-class EngineLimits:
-    """What bounds a replica's batches and its cache; names as in vLLM."""
-
-    max_num_seqs: int
-    max_num_batched_tokens: int
-    block_size: int
-    num_blocks: int  # usable: without the null block
-    watermark_blocks: int
-    max_model_len: int
+__all__ = ["Batch", "Engine"]
 
 
 @dataclass(slots=True)
@@ -45,29 +36,53 @@ class Batch:
         return self.decodes > 0 or bool(self.prefills)
 
 
+def _ticket(sequence: Sequence) -> int:
+    return sequence.ticket
+
+
 class Engine:
-    """State of one replica's scheduler."""
+    """State of one replica's scheduler.
+
+    Args:
+        limits: Bounds of its batches and its cache.
+        order: Which request is next, and which gives way.
+    """
 
     __slots__ = (
+        "_grown",
+        "_order",
         "_running",
-        "_tickets",
         "decoding",
-        "free_blocks",
+        "host_blocks",
+        "interrupted",
         "limits",
+        "moved_tokens",
+        "pool",
         "preempted",
         "prefilling",
+        "queued_blocks",
+        "resumed",
         "waiting",
+        "waits_ended",
     )
 
-    def __init__(self, limits: EngineLimits) -> None:
+    def __init__(self, limits: EngineLimits, order: QueueOrder) -> None:
         self.limits = limits
-        self.waiting: deque[Sequence] = deque()
+        self.waiting = order.queue()
+        self.queued_blocks = 0  # that the waiting sequences will take, as far as is known
         self.prefilling: list[Sequence] = []  # admitted, prompt not yet computed; oldest first
         self.decoding = DecodeGroup(limits.block_size)
-        self.free_blocks = limits.num_blocks
-        self.preempted: list[Sequence] = []  # since whoever forms batches last emptied it
-        self._running: list[tuple[int, Sequence]] = []  # in order of admission, with dead entries
-        self._tickets = 0
+        self.pool = BlockPool(limits.num_blocks, limits.enable_prefix_caching)
+        self.host_blocks = limits.swap_blocks  # free in host memory
+        # What happened since the replica last asked, which empties these:
+        self.preempted: list[Sequence] = []
+        self.interrupted: list[Sequence] = []  # those of them that decoded
+        self.resumed: list[Sequence] = []  # swapped in, decoding again
+        self.moved_tokens = 0  # whose KV went to or came from host memory
+        self.waits_ended: list[int] = []  # ticks between two tokens with a preemption between them
+        self._order = order
+        self._running = RunningList(order.ranked)
+        self._grown = False  # the decodes have the blocks of the step being formed
 
     @property
     def num_running(self) -> int:
@@ -77,84 +92,128 @@ class Engine:
     @property
     def has_work(self) -> bool:
         """Whether a step could compute anything."""
-        return bool(self.waiting) or self.decoding.size > 0 or bool(self.prefilling)
+        return self.decoding.size > 0 or bool(self.prefilling) or len(self.waiting) > 0
 
     def rejection(self, prompt_tokens: int, output_tokens: int) -> str:
         """Return why a request can never be served here, or an empty string."""
         if prompt_tokens + output_tokens > self.limits.max_model_len:
             return "exceeds_max_model_len"
-        if self.blocks_for(prompt_tokens + output_tokens - 1) > self.limits.num_blocks:
+        if self.limits.blocks_for(prompt_tokens + output_tokens - 1) > self.limits.num_blocks:
             return "exceeds_kv_cache"
         return ""
 
-    def blocks_for(self, tokens: int) -> int:
-        """Return the blocks that hold `tokens` tokens."""
-        return -(-tokens // self.limits.block_size)
+    def submit(self, sequence: Sequence) -> None:
+        """Queue a sequence that arrived."""
+        self._enqueue(sequence)
+        self.waiting.push(sequence)
+
+    def could_admit(self, sequence: Sequence) -> bool:
+        """Whether there is a place, and perhaps room, for a sequence at the head of the queue."""
+        if self.num_running >= self.limits.max_num_seqs:
+            return False
+        return bool(sequence.prefix) or self.limits.blocks_for(sequence.target) <= self.pool.free
 
     # -- moves of a batching policy -------------------------------------------------------------
 
-    def can_admit(self, sequence: Sequence) -> bool:
-        """Whether the whole known sequence fits, above the watermark if others are running."""
-        if self.num_running >= self.limits.max_num_seqs:
-            return False
-        reserve = self.limits.watermark_blocks if self.num_running else 0
-        return self.blocks_for(sequence.target) + reserve <= self.free_blocks
-
-    def admit_next(self) -> Sequence:
-        """Move the head of the queue to the running sequences."""
-        sequence = self.waiting.popleft()
-        sequence.ticket = self._tickets
-        self._tickets += 1
-        self._running.append((sequence.ticket, sequence))
-        self.prefilling.append(sequence)
-        return sequence
-
-    def extend(self, sequence: Sequence, tokens: int) -> bool:
-        """Take the blocks for `tokens` more prompt tokens; preempt from the tail if short.
-
-        Returns:
-            Whether the sequence may run; false when it was itself preempted.
-        """
-        needed = self.blocks_for(sequence.computed + tokens) - self.blocks_for(sequence.computed)
-        while needed > self.free_blocks:
-            if self.preempt_last() is sequence:
-                return False
-        self.free_blocks -= needed
-        return True
-
     def grow_decodes(self) -> bool:
-        """Take the blocks the next decode step needs; preempt from the tail while short.
+        """Take the blocks the next decode step needs; preempt while short.
 
-        vLLM walks the running list and preempts the tail whenever one request finds no block; what
-        remains at the end is the longest head of the list whose needs are met, which is what this
-        computes without the walk.
+        vLLM walks the running list and preempts whenever one request finds no block. Whom it
+        preempts does not depend on who asks, so what remains at the end is what remains when the
+        same victims go until everyone's needs are met, which needs no walk.
 
         Returns:
             Whether any sequence was preempted.
         """
         preempted = False
-        while (needed := self.decoding.blocks_needed()) > self.free_blocks:
-            self.preempt_last()
+        while (needed := self.decoding.blocks_needed()) > self.pool.free:
+            self.preempt_one()
             preempted = True
-        self.free_blocks -= needed
+        self.pool.take(needed)
+        self._grown = True
         return preempted
 
-    def preempt_last(self) -> Sequence:
-        """Take everything from the sequence admitted last and put it at the head of the queue."""
-        ticket, sequence = self._running.pop()
-        while sequence.ticket != ticket:
-            ticket, sequence = self._running.pop()
-        if self.prefilling and self.prefilling[-1] is sequence:
-            self.prefilling.pop()
+    def extend(self, sequence: Sequence, tokens: int) -> bool:
+        """Take the blocks for `tokens` more prompt tokens; preempt while short.
+
+        Returns:
+            Whether the sequence may run; false when it was itself preempted.
+        """
+        blocks_for = self.limits.blocks_for
+        needed = blocks_for(sequence.computed + tokens) - blocks_for(sequence.computed)
+        while needed > self.pool.free:
+            if self.preempt_one() is sequence:
+                return False
+        self.pool.take(needed)
+        self._share(sequence, sequence.computed + tokens)
+        sequence.granted = tokens
+        return True
+
+    def next_tokens(self) -> int:
+        """Return the tokens the head of the queue still has to compute; 0 when nobody waits."""
+        if not len(self.waiting):
+            return 0
+        head = self.waiting.head
+        if head.swapped:
+            return head.target - head.swapped
+        return head.target - len(self._cached_head(head)) * self.limits.block_size
+
+    def admit(self, budget: int) -> tuple[Sequence, int] | None:
+        """Admit the head of the queue, to compute up to `budget` tokens now, if it fits.
+
+        Returns:
+            The sequence and the prompt tokens to compute, which are 0 for one that was swapped in
+            and decodes in this step; None when there is no room, or nobody waits.
+        """
+        if not len(self.waiting) or self.num_running >= self.limits.max_num_seqs:
+            return None
+        sequence = self.waiting.head
+        if sequence.swapped:
+            return self._swap_in(sequence, budget)
+        head = self._cached_head(sequence)
+        computed = len(head) * self.limits.block_size
+        tokens = self._chunk(sequence.target - computed, budget)
+        known = sequence.target if self.limits.reserve_full_prompt else computed + tokens
+        needed = self.limits.blocks_for(known) - len(head) + self.pool.idle(head)
+        if needed + self._reserve() > self.pool.free:
+            return None
+        self._enter_running(sequence)
+        self.pool.hold(head)
+        sequence.held = head
+        sequence.computed = computed
+        if sequence.scheduled < 0:
+            sequence.reused_tokens = computed
+        self.prefilling.append(sequence)
+        self.pool.take(self.limits.blocks_for(computed + tokens) - len(head))
+        self._share(sequence, computed + tokens)
+        sequence.granted = tokens
+        return sequence, tokens
+
+    def chunk(self, sequence: Sequence, budget: int) -> int:
+        """Return the prompt tokens an admitted sequence may compute within `budget`."""
+        return self._chunk(sequence.target - sequence.computed, budget)
+
+    def preempt_one(self) -> Sequence:
+        """Take everything from the sequence that must give way, and queue it again.
+
+        What it was given in the step being formed is left in its `granted`.
+        """
+        sequence = self._running.pop_victim()
+        if sequence in self.prefilling:
+            self.prefilling.remove(sequence)
         else:
+            if sequence.join_step != self.decoding.step:
+                sequence.last_token = -1  # at the group's latest step, which the replica knows
+            self.interrupted.append(sequence)
             self.decoding.leave(sequence)
             sequence.target = sequence.computed + 1
-        self.free_blocks += self.blocks_for(sequence.computed)
-        sequence.computed = 0
+            sequence.granted = int(self._grown)
+        self._let_go(sequence, self.limits.blocks_for(sequence.computed + sequence.granted))
         sequence.ticket = -1
         sequence.preemptions += 1
         self.preempted.append(sequence)
-        self.waiting.appendleft(sequence)
+        self._enqueue(sequence)
+        self.waiting.push_back(sequence)
         return sequence
 
     def repetitions(self) -> int:
@@ -164,7 +223,7 @@ class Engine:
         """
         decoding = self.decoding
         more = decoding.steps_to_finish() - 1
-        return 1 + decoding.steps_within(self.free_blocks, more, after=1)
+        return 1 + decoding.steps_within(self.pool.free, more, after=1)
 
     # -- what a step did ------------------------------------------------------------------------
 
@@ -179,35 +238,163 @@ class Engine:
             decoding = self.decoding
             decoding.advance(1)
             if steps > 1:
-                self.free_blocks -= decoding.blocks_needed(steps - 1)
+                self.pool.take(decoding.blocks_needed(steps - 1))
                 decoding.advance(steps - 1)
             finished = decoding.pop_finished()
+        self._grown = False
         for sequence, tokens in batch.prefills:
+            sequence.granted = 0
             sequence.computed += tokens
             if sequence.computed == sequence.target:
                 self.prefilling.remove(sequence)
                 self._sampled(sequence, now, finished)
+        if len(finished) > 1:
+            finished.sort(key=_ticket)
         for sequence in finished:
-            self.free_blocks += self.blocks_for(sequence.computed)
-            sequence.ticket = -1
-        if len(self._running) > 2 * self.num_running + 64:
-            self._running = [entry for entry in self._running if entry[0] == entry[1].ticket]
+            self._retire(sequence)
+        self._running.tidy(self.num_running)
         return finished
 
     def _sampled(self, sequence: Sequence, now: int, finished: list[Sequence]) -> None:
         if sequence.first_token < 0:
             sequence.first_token = now
+        else:
+            self.waits_ended.append(now - sequence.last_token)
+        sequence.last_token = now
         if sequence.computed == sequence.final_context:
             finished.append(sequence)
         else:
             self.decoding.join(sequence)
 
+    # -- the queue and the running list ---------------------------------------------------------
+
+    def _enqueue(self, sequence: Sequence) -> None:
+        self.queued_blocks += self.limits.blocks_for(sequence.target)
+        if self._order.ranked:
+            sequence.rank = (self._order.rank(sequence), sequence.arrival, sequence.request_id)
+
+    def _enter_running(self, sequence: Sequence) -> None:
+        self.waiting.pop()
+        self.queued_blocks -= self.limits.blocks_for(sequence.target)
+        self._running.append(sequence)
+
+    def _reserve(self) -> int:
+        return self.limits.watermark_blocks if self.num_running else 0
+
+    def _chunk(self, tokens: int, budget: int) -> int:
+        threshold = self.limits.long_prefill_token_threshold
+        if 0 < threshold < tokens and self.num_running + len(self.waiting) > 1:
+            tokens = threshold
+        return min(tokens, budget)
+
+    # -- blocks ---------------------------------------------------------------------------------
+
+    def _cached_head(self, sequence: Sequence) -> list[CachedBlock]:
+        """Return the cached blocks a waiting sequence could start from; its last token is never."""
+        if not self.pool.caching or not (sequence.prefix or sequence.preemptions):
+            return []
+        full = (sequence.target - 1) // self.limits.block_size
+        return self.pool.find(sequence.block_key(block) for block in range(full))
+
+    def _share(self, sequence: Sequence, tokens: int) -> None:
+        """Make the full blocks of `tokens` tokens known, as far as others may ask for them."""
+        held = sequence.held
+        if not self.pool.caching or len(held) >= len(sequence.prefix):
+            return
+        full = min(tokens // self.limits.block_size, len(sequence.prefix))
+        held.extend(self.pool.enter(sequence.prefix[block]) for block in range(len(held), full))
+
+    def _retire(self, sequence: Sequence) -> None:
+        """Free the blocks of a sequence that is done."""
+        full, rest = divmod(sequence.computed, self.limits.block_size)
+        self.pool.give_back(rest > 0)
+        self.pool.retire(full - len(sequence.held))
+        self.pool.release(reversed(sequence.held))
+        sequence.held = []
+        sequence.ticket = -1
+
+    def _let_go(self, sequence: Sequence, blocks: int) -> None:
+        """Free the `blocks` blocks of a preempted sequence, keeping what it can come back to."""
+        if self._swap_out(sequence):
+            self.pool.give_back(blocks - len(sequence.held))
+        else:
+            full = (sequence.computed + sequence.granted) // self.limits.block_size
+            full = full if self.pool.caching else 0
+            self.pool.give_back(blocks - max(full, len(sequence.held)))
+            own = [self.pool.enter(sequence.block_key(i)) for i in range(len(sequence.held), full)]
+            self.pool.release(reversed(own))
+        self.pool.release(reversed(sequence.held))
+        sequence.held = []
+        sequence.computed = 0
+
+    def _swap_out(self, sequence: Sequence) -> bool:
+        blocks = self.limits.blocks_for(sequence.computed)
+        if not 0 < blocks <= self.host_blocks:
+            return False
+        self.host_blocks -= blocks
+        self.moved_tokens += sequence.computed
+        sequence.swapped = sequence.computed
+        return True
+
+    def _swap_in(self, sequence: Sequence, budget: int) -> tuple[Sequence, int] | None:
+        computed = sequence.swapped
+        decodes = computed == sequence.target - 1 and sequence.first_token >= 0
+        tokens = 1 if decodes else self._chunk(sequence.target - computed, budget)
+        blocks = self.limits.blocks_for(computed + tokens)
+        if blocks + self._reserve() > self.pool.free:
+            return None
+        self._enter_running(sequence)
+        self.pool.take(blocks)
+        self.host_blocks += self.limits.blocks_for(computed)
+        self.moved_tokens += computed
+        sequence.computed, sequence.swapped = computed, 0
+        if decodes:
+            self.decoding.join(sequence)
+            self.resumed.append(sequence)
+            return sequence, 0
+        self.prefilling.append(sequence)
+        sequence.granted = tokens
+        return sequence, tokens
+
+    # -- laws -----------------------------------------------------------------------------------
+
+    def audit(self) -> None:
+        """Check between two steps that what is kept lazily equals what the sequences say.
+
+        Raises:
+            SimulationError: naming the law that was broken.
+        """
+        running = list(self._running)
+        decoding = [s for s in running if s not in self.prefilling]
+        context = {s.request_id: s.computed + self.decoding.step - s.join_step for s in decoding}
+        held = {id(block): block for s in running for block in s.held}
+        blocks = len(held)
+        for sequence in running:
+            tokens = context.get(sequence.request_id, sequence.computed)
+            blocks += self.limits.blocks_for(tokens) - len(sequence.held)
+        laws = {
+            "decoding sequences": (len(decoding), self.decoding.size),
+            "decode context": (sum(context.values()), self.decoding.context),
+            "KV blocks in use": (blocks, self.pool.num_blocks - self.pool.free),
+            "blocks awaited": (
+                sum(self.limits.blocks_for(s.target) for s in self.waiting),
+                self.queued_blocks,
+            ),
+        }
+        for law, (expected, kept) in laws.items():
+            if expected != kept:
+                raise SimulationError(f"{law}: the sequences say {expected}, the engine {kept}")
+        if self.num_running > self.limits.max_num_seqs:
+            raise SimulationError(
+                f"{self.num_running} sequences run; {self.limits.max_num_seqs} may"
+            )
+
     def check_drained(self) -> None:
         """Raise if anything is left when no event is: a deadlock, or a lost block."""
-        if self.has_work or self.free_blocks != self.limits.num_blocks:
+        if self.has_work or self.pool.free != self.limits.num_blocks:
             left = [*self.waiting, *self.prefilling][:5]
             raise SimulationError(
                 f"the simulation ended with {len(self.waiting)} sequences waiting, "
-                f"{self.num_running} running and {self.free_blocks} of {self.limits.num_blocks} "
+                f"{self.num_running} running and {self.pool.free} of {self.limits.num_blocks} "
                 f"KV blocks free; first: {left}"
             )

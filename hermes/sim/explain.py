@@ -13,6 +13,7 @@ from hermes.scenario.units import TICKS_PER_SECOND
 from hermes.sim.batching import BATCHING
 from hermes.sim.deployment import ClientPlan, resolve
 from hermes.sim.registry import Registry
+from hermes.sim.queues import QUEUE_ORDERS
 from hermes.sim.routing import ROUTING
 from hermes.workload import build_workload
 
@@ -75,7 +76,11 @@ def list_known(what: str) -> list[dict[str, Any]]:
             {"name": m.name, "unit": m.unit, "better": m.better, "meaning": m.meaning}
             for m in METRICS.values()
         ]
-    kinds: dict[str, Registry[Any]] = {"batching": BATCHING, "routing": ROUTING}
+    kinds: dict[str, Registry[Any]] = {
+        "batching": BATCHING,
+        "scheduling_policy": QUEUE_ORDERS,
+        "routing": ROUTING,
+    }
     return [
         {"kind": kind, "name": name, "meaning": _first_line(registry.find(name, kind))}
         for kind, registry in kinds.items()

@@ -33,8 +33,10 @@ class Replica:
         engine: The scheduler state.
         policy: Forms the batches.
         costs: Puts a duration on them.
+        move_ticks: Ticks to move the KV of so many tokens to or from host memory.
         on_finish: Called with each sequence that sampled its last token, and the tick.
         fast_forward: Whether undisturbed steps are taken as one event; the results are the same.
+        check: Whether the engine's laws are checked after every block of steps.
     """
 
     def __init__(
@@ -44,8 +46,10 @@ class Replica:
         engine: Engine,
         policy: BatchingPolicy,
         costs: StepCost,
+        move_ticks: Callable[[int], int],
         on_finish: Callable[[Sequence, int], None],
         fast_forward: bool = True,
+        check: bool = False,
     ) -> None:
         self.index = index
         self.engine = engine
@@ -55,8 +59,10 @@ class Replica:
         self._env = env
         self._policy = policy
         self._costs = costs
+        self._move_ticks = move_ticks
         self._on_finish = on_finish
         self._fast_forward = fast_forward
+        self._check = check
         self._end, self._begin = end_priority(index), begin_priority(index)
         self._idle: Event | None = None
         self._alarm: Alarm | None = None  # the end of the block under way
@@ -71,11 +77,15 @@ class Replica:
     def submit(self, sequence: Sequence) -> None:
         """Queue a sequence; it is seen at the next step boundary, or now if the replica idles."""
         engine = self.engine
-        engine.waiting.append(sequence)
+        engine.submit(sequence)
         if self._idle is not None:
             idle, self._idle = self._idle, None
             idle.succeed()
-        elif self._block_steps > 1 and engine.waiting[0] is sequence and engine.can_admit(sequence):
+        elif (
+            self._block_steps > 1
+            and engine.waiting.head is sequence
+            and self._policy.could_admit(engine)
+        ):
             self._cut_block()
 
     def outstanding_requests(self) -> int:
@@ -88,12 +98,12 @@ class Replica:
         Counts the steps that ended before `now`, so it does not depend on how steps are grouped.
         """
         engine = self.engine
-        used = engine.limits.num_blocks - engine.free_blocks
+        used = engine.limits.num_blocks - engine.pool.free
         if self._block_steps > 1:
             done = self._steps_before(now)
             if done > 1:
                 used += engine.decoding.blocks_needed(done - 1, after=1)
-        return used + sum(engine.blocks_for(sequence.target) for sequence in engine.waiting)
+        return used + engine.queued_blocks
 
     # -- the process ----------------------------------------------------------------------------
 
@@ -119,21 +129,30 @@ class Replica:
         if not batch:
             raise SimulationError(
                 f"replica {self.index} has work but {type(self._policy).__name__} forms no batch; "
-                f"head of the queue: {list(self.engine.waiting)[:1]}"
+                f"waiting: {list(self.engine.waiting)[:3]}"
             )
         now = self._env.now
         for sequence, _ in batch.prefills:
             if sequence.scheduled < 0:
                 sequence.scheduled = now
-        if self.engine.preempted:
+        if self.engine.preempted or self.engine.resumed:
             self._note_preemptions(now)
         return batch
 
     def _durations(self, batch: Batch) -> list[Run]:
-        decoding = self.engine.decoding
+        engine, decoding = self.engine, self.engine.decoding
         if not batch.prefills:
-            steps = self.engine.repetitions() if batch.repeatable and self._fast_forward else 1
-            return decode_runs(self._costs, batch.decodes, decoding.context, steps)
+            steps = engine.repetitions() if batch.repeatable and self._fast_forward else 1
+            runs = decode_runs(self._costs, batch.decodes, decoding.context, steps)
+        else:
+            runs = [Run(1, self._mixed_ticks(batch), 0)]
+        if engine.moved_tokens:
+            runs[0] = Run(1, runs[0].first + self._move_ticks(engine.moved_tokens), 0)
+            engine.moved_tokens = 0
+        return runs
+
+    def _mixed_ticks(self, batch: Batch) -> int:
+        decoding = self.engine.decoding
         tokens = context = pairs = rows = 0
         for sequence, chunk in batch.prefills:
             done = sequence.computed
@@ -142,15 +161,9 @@ class Replica:
             pairs += chunk * done + chunk * (chunk + 1) // 2
             rows += done + chunk == sequence.target
         decode_context = decoding.context if batch.decodes else 0
-        return [
-            Run(
-                1,
-                self._costs.step_ticks(
-                    batch.decodes, decode_context, tokens, context, pairs, rows + batch.decodes
-                ),
-                0,
-            )
-        ]
+        return self._costs.step_ticks(
+            batch.decodes, decode_context, tokens, context, pairs, rows + batch.decodes
+        )
 
     def _finish_block(self, batch: Batch) -> None:
         now, steps = self._env.now, self._block_steps
@@ -161,6 +174,8 @@ class Replica:
         finished = self.engine.complete(batch, steps, now)
         if batch.prefills:
             self._log_prefill_end(batch, now)
+        if self._check:
+            self.engine.audit()
         for sequence in finished:
             self._on_finish(sequence, now)
 
@@ -188,42 +203,53 @@ class Replica:
                 self._stalled.append((self._block_start, self.engine.decoding.size))
             return
         add, left = self.gaps.add, steps
+        if self._stalled:
+            self._log_first_gaps(batch.decodes, self._block[0].first)
         for position, run in enumerate(self._block):
             inside = min(left, run.steps)
-            if position == 0 and self._stalled:
-                end = self._block_start + run.first
-                for tick, sequences in self._stalled:
-                    add(end - tick, 0, 1, sequences)
-                self._stalled.clear()
-                if inside > 1:
-                    add(run.first + run.delta, run.delta, inside - 1, batch.decodes)
-            else:
-                add(run.first, run.delta, inside, batch.decodes)
+            logged = position == 0 and bool(self._stalled)
+            if inside > logged:
+                first = run.first + run.delta * logged
+                add(first, run.delta, inside - logged, batch.decodes)
             left -= inside
             if left == 0:
                 break
+        self._stalled.clear()
+
+    def _log_first_gaps(self, decodes: int, first: int) -> None:
+        """Log the gaps that a block's first step ends, where some were longer than the step."""
+        end = self._block_start + first
+        for tick, sequences in self._stalled:
+            self.gaps.add(end - tick, 0, 1, sequences)
+            decodes -= sequences
+        if decodes:
+            self.gaps.add(first, 0, 1, decodes)
 
     def _log_prefill_end(self, batch: Batch, now: int) -> None:
-        joined = 0
-        for sequence, _ in batch.prefills:
-            if sequence.computed < sequence.target:
-                continue
-            joined += sequence.ticket >= 0
-            if sequence.last_token >= 0:
-                self.gaps.add(now - sequence.last_token, 0, 1, 1)
-                sequence.last_token = -1
-        if self._stalled and joined:
-            self._stalled.append((now, joined))
+        for wait in self.engine.waits_ended:
+            self.gaps.add(wait, 0, 1, 1)
+        self.engine.waits_ended.clear()
+        if self._stalled:
+            joined = sum(s.computed == s.target and s.ticket >= 0 for s, _ in batch.prefills)
+            if joined:
+                self._stalled.append((now, joined))
 
     def _note_preemptions(self, now: int) -> None:
-        """Remember when each preempted sequence gave its latest token; it ends its wait there."""
-        for sequence in self.engine.preempted:
-            if sequence.first_token < 0 or sequence.last_token >= 0:
-                continue
-            sequence.last_token = now
-            if self._stalled:
-                tick, sequences = self._stalled.pop()
-                sequence.last_token = tick
-                if sequences > 1:
-                    self._stalled.append((tick, sequences - 1))
+        """Keep, for who was preempted, the tick of the latest token; for who is back, count it."""
+        for sequence in self.engine.interrupted:
+            if sequence.last_token < 0:  # it took part in the latest decode step
+                sequence.last_token = self._stalled[0][0] if self._stalled else now
+            self._unstall(sequence.last_token)
+        self.engine.interrupted.clear()
         self.engine.preempted.clear()
+        for sequence in self.engine.resumed:
+            self._stalled.append((sequence.last_token, 1))
+        self.engine.resumed.clear()
+
+    def _unstall(self, tick: int) -> None:
+        for position, (stalled, sequences) in enumerate(self._stalled):
+            if stalled == tick:
+                self._stalled[position] = (stalled, sequences - 1)
+                if sequences == 1:
+                    del self._stalled[position]
+                return

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from collections.abc import Sequence as Sequence_
+
+from hermes.sim.kv_cache import CachedBlock
+
 __all__ = ["Sequence"]
 
 
@@ -10,33 +15,65 @@ class Sequence:
 
     While a sequence decodes, `computed` is what it was when it joined the decode group; the group
     knows how many steps have passed since (see `DecodeGroup`).
+
+    Args:
+        request_id: Number of the request in the workload.
+        arrival: Tick at which it came.
+        prompt_tokens: Tokens of its prompt.
+        output_tokens: Tokens it will sample; the replica learns this only by sampling the last.
+        prefix: Keys of the prompt's full blocks that other requests may share, from the start.
+        priority: For the `priority` queue order; smaller is more urgent.
+        deadline: For the `edf` queue order, a tick.
     """
 
     __slots__ = (
         "arrival",
         "computed",
+        "deadline",
         "finish_step",
         "first_token",
+        "granted",
+        "held",
         "join_step",
         "last_token",
         "output_tokens",
         "preemptions",
+        "prefix",
+        "priority",
         "prompt_tokens",
+        "rank",
         "request_id",
+        "reused_tokens",
         "scheduled",
+        "swapped",
         "target",
         "ticket",
     )
 
     def __init__(
-        self, request_id: int, arrival: int, prompt_tokens: int, output_tokens: int
+        self,
+        request_id: int,
+        arrival: int,
+        prompt_tokens: int,
+        output_tokens: int,
+        prefix: Sequence_[Hashable] = (),
+        priority: int = 0,
+        deadline: int = 0,
     ) -> None:
         self.request_id = request_id
         self.arrival = arrival
         self.prompt_tokens = prompt_tokens
         self.output_tokens = output_tokens
+        self.prefix = prefix
+        self.priority = priority
+        self.deadline = deadline
+        self.rank: tuple[int, ...] = ()  # its place in a ranked queue
         self.computed = 0  # tokens whose KV is in the cache
         self.target = prompt_tokens  # tokens to compute before the next one is sampled
+        self.granted = 0  # tokens it was given in the step being formed
+        self.held: list[CachedBlock] = []  # its leading blocks that others may find
+        self.swapped = 0  # tokens whose KV waits in host memory
+        self.reused_tokens = 0  # prompt tokens found in the cache when it was first admitted
         self.scheduled = -1  # tick of the first step that held it
         self.first_token = -1
         self.last_token = -1  # tick of its latest token, kept only while it is preempted
@@ -44,6 +81,10 @@ class Sequence:
         self.ticket = -1  # place in the running order; -1 while it waits or is done
         self.join_step = 0
         self.finish_step = 0
+
+    def block_key(self, block: int) -> Hashable:
+        """Return the key of one of its full blocks: shared as given, else its own."""
+        return self.prefix[block] if block < len(self.prefix) else (self.request_id, block)
 
     @property
     def final_context(self) -> int:

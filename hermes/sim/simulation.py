@@ -8,6 +8,7 @@ from pathlib import Path
 from hermes.metrics import FleetUse, RequestColumns, TokenGaps, summarize
 from hermes.metrics.summary import Number
 from hermes.scenario.scenario import Scenario
+from hermes.scenario.units import seconds_to_ticks
 from hermes.sim.clock import Clock
 from hermes.sim.coordinator import Coordinator, Route
 from hermes.sim.deployment import ClientPlan, Deployment, resolve
@@ -54,7 +55,11 @@ def simulate(scenario: Scenario, folder: Path | None = None) -> SimulationResult
 
 
 def simulate_deployment(
-    scenario: Scenario, deployment: Deployment, workload: Workload, fast_forward: bool = True
+    scenario: Scenario,
+    deployment: Deployment,
+    workload: Workload,
+    fast_forward: bool = True,
+    check: bool = False,
 ) -> SimulationResult:
     """Simulate a resolved deployment under a built workload; see `simulate`.
 
@@ -63,10 +68,16 @@ def simulate_deployment(
         deployment: From `resolve`.
         workload: From `build_workload`.
         fast_forward: Whether undisturbed steps are taken together; results are the same.
+        check: Whether the engines' laws are checked after every block of steps.
+
+    Raises:
+        SimulationError: with `check`, when a law is broken.
     """
     env = Clock(initial_time=0)
-    coordinator = Coordinator(env, workload)
-    pools = _start_replicas(env, deployment, coordinator, fast_forward)
+    ttft_ticks = seconds_to_ticks((scenario.slo.ttft_ms or 0) / 1000)
+    coordinator = Coordinator(env, workload, ttft_ticks)
+    options = {"fast_forward": fast_forward, "check": check}
+    pools = _start_replicas(env, deployment, coordinator, options)
     coordinator.start(_routes(deployment, pools, workload.pipeline_names, scenario.seed))
     env.run()
     replicas = [replica for pool in pools.values() for replica in pool]
@@ -87,29 +98,30 @@ def simulate_deployment(
 
 
 def _start_replicas(
-    env: Clock, deployment: Deployment, coordinator: Coordinator, fast_forward: bool
+    env: Clock, deployment: Deployment, coordinator: Coordinator, options: dict[str, bool]
 ) -> dict[str, list[Replica]]:
     pools: dict[str, list[Replica]] = {}
     index = 0
     for client in deployment.clients:
         pools[client.name] = pool = []
         for _ in range(client.replicas):
-            pool.append(_start_replica(env, index, client, coordinator, fast_forward))
+            pool.append(_start_replica(env, index, client, coordinator, options))
             index += 1
     return pools
 
 
 def _start_replica(
-    env: Clock, index: int, client: ClientPlan, coordinator: Coordinator, fast_forward: bool
+    env: Clock, index: int, client: ClientPlan, coordinator: Coordinator, options: dict[str, bool]
 ) -> Replica:
     return Replica(
         env,
         index,
-        Engine(client.limits),
+        Engine(client.limits, client.order()),
         client.batching(),
         client.costs,
+        lambda tokens: seconds_to_ticks(tokens * client.move_seconds_per_token),
         coordinator.finished,
-        fast_forward,
+        **options,
     )
 
 

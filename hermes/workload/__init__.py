@@ -16,10 +16,11 @@ from hermes.workload.traces import (
     trace_names,
     trace_reader,
 )
-from hermes.workload.workload import Column, Workload
+from hermes.workload.workload import Column, Prefixes, Workload
 
 __all__ = [
     "Column",
+    "Prefixes",
     "CsvTable",
     "Trace",
     "TraceReader",

@@ -9,9 +9,35 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Column", "Workload"]
+__all__ = ["Column", "Prefixes", "Workload"]
 
 Column: TypeAlias = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Prefixes:
+    """Prompts as chains of blocks: equal ids mean equal blocks after equal heads.
+
+    Attributes:
+        block_tokens: Tokens in one block.
+        ids: For each request, the ids of its prompt's blocks, from the start.
+    """
+
+    block_tokens: int
+    ids: tuple[tuple[int, ...], ...]
+
+    def keys(self, request: int, prompt_tokens: int, block_size: int) -> tuple[int, ...]:
+        """Return the keys of a prompt's full blocks of `block_size` tokens.
+
+        Of the two block sizes one must divide the other.
+        """
+        ids = self.ids[request]
+        full = min(len(ids) * self.block_tokens, prompt_tokens) // block_size
+        if self.block_tokens >= block_size:
+            parts = self.block_tokens // block_size
+            return tuple(ids[i // parts] * parts + i % parts for i in range(full))
+        step = block_size // self.block_tokens
+        return tuple(ids[(i + 1) * step - 1] for i in range(full))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,6 +51,8 @@ class Workload:
         pipeline: Index of each one's pipeline in `pipeline_names`.
         pipeline_names: Names of the scenario's pipelines.
         source: Where the requests come from, in one line for people.
+        priority: Priority of each, smaller is more urgent; None where all are alike.
+        prefixes: What each prompt begins with, for prefix caches; None where nothing is shared.
     """
 
     arrival_ticks: Column
@@ -33,6 +61,8 @@ class Workload:
     pipeline: Column
     pipeline_names: tuple[str, ...]
     source: str
+    priority: Column | None = None
+    prefixes: Prefixes | None = None
 
     def __post_init__(self) -> None:
         columns = self._columns()
@@ -49,7 +79,10 @@ class Workload:
         total = hashlib.sha256("\0".join(self.pipeline_names).encode())
         for column in self._columns():
             total.update(np.ascontiguousarray(column, dtype="<i8").tobytes())
+        if self.prefixes is not None:
+            total.update(repr((self.prefixes.block_tokens, self.prefixes.ids)).encode())
         return total.hexdigest()
 
     def _columns(self) -> tuple[Column, ...]:
-        return self.arrival_ticks, self.prompt_tokens, self.output_tokens, self.pipeline
+        columns = self.arrival_ticks, self.prompt_tokens, self.output_tokens, self.pipeline
+        return columns if self.priority is None else (*columns, self.priority)

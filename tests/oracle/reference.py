@@ -1,16 +1,17 @@
 """A reference for the LLM replica, written to be read next to vLLM's scheduler.
 
-No SimPy, no lazy accounting, no fast-forward: a list of running requests, walked at every step. It
-shares with the simulator the cost interface and nothing else.
+No SimPy, no lazy accounting, no fast-forward: a list of running requests, walked at every step, and
+a list of blocks for each. It shares with the simulator the cost interface and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from hermes.costs.step import StepCost
-from hermes.sim.engine import EngineLimits
+from hermes.sim.limits import EngineLimits
+from tests.oracle.blocks import Block, ReferencePool
 
 
 @dataclass(eq=False)
@@ -19,11 +20,16 @@ class Request:
     arrival: int
     prompt: int
     output: int
+    prefix: tuple[Hashable, ...] = ()
+    priority: int = 0
+    deadline: int = 0
     computed: int = 0
     generated: int = 0
-    blocks: int = 0
+    blocks: list[Block] = field(default_factory=list)
     scheduled: int = -1
     preemptions: int = 0
+    swapped: int = 0
+    running: bool = False
     decoding: bool = False  # has sampled a token since it was last admitted
     token_times: list[int] = field(default_factory=list)
 
@@ -32,20 +38,57 @@ class Request:
         """Prompt and the tokens generated so far (vLLM's num_tokens)."""
         return self.prompt + self.generated
 
+    def key(self, block: int) -> Hashable:
+        return self.prefix[block] if block < len(self.prefix) else ("own", self.id, block)
+
+
+RANKS: dict[str, Callable[[Request], int]] = {
+    "fcfs": lambda request: 0,
+    "priority": lambda request: request.priority,
+    "shortest_prompt": lambda request: request.prompt,
+    "least_work_left": lambda request: request.prompt + request.output - 1 - request.computed,
+    "edf": lambda request: request.deadline,
+}
+
 
 class ReferenceReplica:
-    def __init__(self, limits: EngineLimits, policy: str, costs: StepCost) -> None:
+    def __init__(
+        self,
+        limits: EngineLimits,
+        policy: str,
+        costs: StepCost,
+        order: str = "fcfs",
+        move_ticks: Callable[[int], int] = lambda tokens: 0,
+    ) -> None:
         self.limits = limits
         self.costs = costs
-        self.schedule = {"chunked": self.schedule_chunked, "continuous": self.schedule_continuous}[
-            policy
-        ]
+        self.order = order
+        self.move_ticks = move_ticks
+        self.schedule = getattr(self, f"schedule_{policy}")
         self.waiting: list[Request] = []
         self.running: list[Request] = []
-        self.free_blocks = limits.num_blocks
+        self.ranks: dict[Request, tuple[int, int, int]] = {}
+        self.pool = ReferencePool(limits.num_blocks, limits.enable_prefix_caching)
+        self.host_blocks = limits.swap_blocks
+        self.moved = 0
         self.batch: list[tuple[Request, int]] = []
         self.ends_at: int | None = None
         self.steps = 0
+
+    # -- the queue ------------------------------------------------------------------------------
+
+    def enqueue(self, request: Request, at_head: bool = False) -> None:
+        if self.order == "fcfs":
+            self.waiting.insert(0 if at_head else len(self.waiting), request)
+        else:
+            self.ranks[request] = (RANKS[self.order](request), request.arrival, request.id)
+            self.waiting.append(request)
+            self.waiting.sort(key=self.ranks.__getitem__)
+
+    def victim(self) -> Request:
+        if self.order == "fcfs":
+            return self.running[-1]
+        return max(self.running, key=lambda request: self.ranks[request][:2])
 
     # -- blocks ---------------------------------------------------------------------------------
 
@@ -53,83 +96,155 @@ class ReferenceReplica:
         return (tokens + self.limits.block_size - 1) // self.limits.block_size
 
     def allocate(self, request: Request, tokens: int) -> bool:
-        needed = self.blocks_for(request.computed + tokens) - request.blocks
-        if needed > self.free_blocks:
+        """vLLM's allocate_slots for a running request."""
+        needed = self.blocks_for(request.computed + tokens) - len(request.blocks)
+        if needed > len(self.pool.free):
             return False
-        self.free_blocks -= needed
-        request.blocks += needed
+        request.blocks += self.pool.take(max(0, needed))
+        # what is computed in this step becomes known at once, but for tokens not yet sampled
+        for index in range(min(request.computed + tokens, request.known_tokens) // self.block_size):
+            self.pool.name(request.blocks[index], request.key(index))
         return True
 
-    def fits(self, request: Request) -> bool:
+    @property
+    def block_size(self) -> int:
+        return self.limits.block_size
+
+    def cached_head(self, request: Request) -> list[Block]:
+        if not self.limits.enable_prefix_caching:
+            return []
+        full = (request.known_tokens - 1) // self.block_size
+        return self.pool.find([request.key(index) for index in range(full)])
+
+    def admit(self, request: Request, tokens: int) -> bool:
+        """Admit the head of the queue to compute `tokens`, from what it finds in the cache."""
+        if len(self.running) >= self.limits.max_num_seqs:
+            return False
+        head = [] if request.swapped else self.cached_head(request)
+        start = request.swapped or len(head) * self.block_size
+        known = start + tokens
+        if self.limits.reserve_full_prompt and not request.swapped:
+            known = request.known_tokens
+        needed = self.blocks_for(known) - len(head) + sum(block.users == 0 for block in head)
         reserve = self.limits.watermark_blocks if self.running else 0
-        return self.blocks_for(request.known_tokens) + reserve <= self.free_blocks
+        if needed + reserve > len(self.pool.free):
+            return False
+        self.waiting.remove(request)
+        self.running.append(request)
+        request.running = True
+        self.pool.touch(head)
+        request.blocks = list(head)
+        request.computed = start
+        if request.swapped:
+            self.host_blocks += self.blocks_for(request.swapped)
+            self.moved += request.swapped
+            request.decoding = request.swapped == request.known_tokens - 1 and request.generated > 0
+            request.swapped = 0
+        assert self.allocate(request, tokens)
+        self.batch.append((request, tokens))
+        return True
 
-    def release(self, request: Request) -> None:
-        self.free_blocks += request.blocks
-        request.blocks = 0
+    def start(self, request: Request) -> int:
+        """Tokens a waiting request would not have to compute."""
+        return request.swapped or len(self.cached_head(request)) * self.block_size
 
-    def preempt_tail(self) -> Request:
-        victim = self.running.pop()
-        self.release(victim)
+    def preempt(self) -> Request:
+        victim = self.victim()
+        self.running.remove(victim)
+        victim.running = False
+        blocks = self.blocks_for(victim.computed)
+        if 0 < blocks <= self.host_blocks:
+            self.host_blocks -= blocks
+            self.moved += victim.computed
+            victim.swapped = victim.computed
+        self.pool.release(victim.blocks)
+        victim.blocks = []
         victim.computed = 0
         victim.decoding = False
         victim.preemptions += 1
-        self.waiting.insert(0, victim)
+        self.batch = [entry for entry in self.batch if entry[0] is not victim]
+        self.enqueue(victim, at_head=True)
         return victim
 
     def committed_blocks(self) -> int:
-        used = self.limits.num_blocks - self.free_blocks
+        used = self.limits.num_blocks - len(self.pool.free)
         return used + sum(self.blocks_for(r.known_tokens) for r in self.waiting)
 
     # -- policies -------------------------------------------------------------------------------
 
+    def chunk(self, tokens: int, budget: int) -> int:
+        threshold = self.limits.long_prefill_token_threshold
+        if 0 < threshold < tokens and len(self.running) + len(self.waiting) > 1:
+            tokens = threshold
+        return min(tokens, budget)
+
     def schedule_running(self, requests: list[Request], budget: int) -> tuple[int, bool]:
         """vLLM's loop over the running list; returns the budget left and whether it preempted."""
         preempted = False
-        index = 0
-        while index < len(requests) and budget > 0:
-            request = requests[index]
-            tokens = min(request.known_tokens - request.computed, budget)
-            allocated = self.allocate(request, tokens)
-            while not allocated:
+        for request in requests:
+            if not request.running or budget <= 0:
+                continue
+            tokens = self.chunk(request.known_tokens - request.computed, budget)
+            while request.running and not self.allocate(request, tokens):
                 preempted = True
-                if self.preempt_tail() is request:
-                    break
-                allocated = self.allocate(request, tokens)
-            if not allocated:
-                break
-            self.batch.append((request, tokens))
-            budget -= tokens
-            index += 1
+                given = sum(tokens for _, tokens in self.batch)
+                self.preempt()
+                budget += given - sum(tokens for _, tokens in self.batch)
+            if request.running:
+                self.batch.append((request, tokens))
+                budget -= tokens
         return budget, preempted
 
     def schedule_chunked(self) -> None:
-        budget, preempted = self.schedule_running(self.running, self.limits.max_num_batched_tokens)
-        if preempted:
-            return
-        while budget > 0 and self.waiting and len(self.running) < self.limits.max_num_seqs:
+        budget = self.limits.max_num_batched_tokens
+        budget, preempted = self.schedule_running(list(self.running), budget)
+        while not preempted and budget > 0 and self.waiting:
             request = self.waiting[0]
-            if not self.fits(request):
+            tokens = self.chunk(request.known_tokens - self.start(request), budget)
+            if not self.admit(request, tokens):
                 break
-            tokens = min(request.known_tokens, budget)
-            assert self.allocate(request, tokens)
-            self.running.append(self.waiting.pop(0))
-            self.batch.append((request, tokens))
             budget -= tokens
 
-    def schedule_continuous(self) -> None:
-        budget = self.limits.max_num_batched_tokens
-        while self.waiting and len(self.running) < self.limits.max_num_seqs and budget > 0:
+    def schedule_mixed(self) -> None:
+        whole = self.limits.max_num_batched_tokens
+        budget, preempted = self.schedule_running(list(self.running), whole)
+        prompts = 0
+        while not preempted and budget > 0 and self.waiting:
             request = self.waiting[0]
-            tokens = request.known_tokens
-            if not self.fits(request) or (tokens > budget and self.batch):
+            tokens = request.known_tokens - self.start(request)
+            if tokens > budget and (prompts or tokens <= whole):
                 break
-            assert self.allocate(request, tokens)
-            self.running.append(self.waiting.pop(0))
-            self.batch.append((request, tokens))
+            swapped = request.swapped
+            if not self.admit(request, tokens):
+                break
+            prompts += not swapped
             budget -= tokens
+
+    def admit_prompts(self) -> None:
+        budget = self.limits.max_num_batched_tokens
+        while budget > 0 and self.waiting and not self.waiting[0].swapped:
+            request = self.waiting[0]
+            tokens = request.known_tokens - self.start(request)
+            if (tokens > budget and self.batch) or not self.admit(request, tokens):
+                break
+            budget -= tokens
+
+    def decode(self) -> None:
+        _, preempted = self.schedule_running(list(self.running), len(self.running))
+        while not preempted and self.waiting and self.waiting[0].swapped:
+            if not self.admit(self.waiting[0], 1):
+                break
+
+    def schedule_continuous(self) -> None:
+        self.admit_prompts()
         if not self.batch:
-            self.schedule_running(self.running, len(self.running))
+            self.decode()
+
+    def schedule_static(self) -> None:
+        if not self.running:
+            self.admit_prompts()
+        if not self.batch:
+            self.decode()
 
     # -- time -----------------------------------------------------------------------------------
 
@@ -155,6 +270,9 @@ class ReferenceReplica:
         else:
             _, base, slope = self.costs.decode_segment(len(decodes), context)
             ticks = base + slope * context
+        if self.moved:
+            ticks += self.move_ticks(self.moved)
+            self.moved = 0
         self.ends_at = now + ticks
 
     def end(self, now: int) -> list[Request]:
@@ -166,9 +284,12 @@ class ReferenceReplica:
                 request.decoding = True
                 request.token_times.append(now)
             if request.generated == request.output:
-                self.running.remove(request)
-                self.release(request)
                 finished.append(request)
+        finished.sort(key=self.running.index)
+        for request in finished:
+            self.running.remove(request)
+            self.pool.release(request.blocks)
+            request.running = False
         self.batch = []
         self.ends_at = None
         self.steps += 1
@@ -207,7 +328,7 @@ def run_reference(
         ends = [replica.ends_at for replica in replicas if replica.ends_at is not None]
         now = min(ends + [request.arrival for request in arrivals[:1]])
         while arrivals and arrivals[0].arrival == now:
-            choose(replicas).waiting.append(arrivals.pop(0))
+            choose(replicas).enqueue(arrivals.pop(0))
         for replica in replicas:
             if replica.ends_at == now:
                 replica.end(now)

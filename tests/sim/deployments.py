@@ -12,9 +12,10 @@ from hermes.costs.step import StepCost
 from hermes.scenario.client import LinearCosts
 from hermes.sim.batching import BATCHING
 from hermes.sim.deployment import ClientPlan, Deployment, RoutePlan
-from hermes.sim.engine import EngineLimits
+from hermes.sim.limits import EngineLimits
+from hermes.sim.queues import QUEUE_ORDERS
 from hermes.sim.routing import ROUTING
-from hermes.workload import Workload
+from hermes.workload import Prefixes, Workload
 
 US = 10**6  # ticks
 
@@ -26,12 +27,11 @@ def linear(step_us: float = 4000, token_us: float = 20, context_token_ns: float 
 
 
 def limits(**changes: int) -> EngineLimits:
-    values = {
+    values: dict[str, int] = {
         "max_num_seqs": 128,
         "max_num_batched_tokens": 2048,
         "block_size": 16,
         "num_blocks": 100_000,
-        "watermark_blocks": 0,
         "max_model_len": 10**9,
     }
     return EngineLimits(**(values | changes))
@@ -44,6 +44,7 @@ def deployment(
     costs: StepCost | None = None,
     replicas: int = 1,
     routing: str = "least_loaded",
+    order: str = "fcfs",
 ) -> Deployment:
     client = ClientPlan(
         name="chat",
@@ -55,14 +56,20 @@ def deployment(
         replicas=replicas,
         limits=bounds or limits(),
         batching=BATCHING.find(batching, "batching"),
+        order=QUEUE_ORDERS.find(order, "scheduling_policy"),
         costs=costs or linear(),
+        move_seconds_per_token=2e-6,
         usd_per_device_hour=1.0,
     )
     route = RoutePlan(("chat",), ROUTING.find(routing, "routing"))
     return Deployment((client,), {"default": route})
 
 
-def workload(requests: Sequence[tuple[int, int, int]]) -> Workload:
+def workload(
+    requests: Sequence[tuple[int, int, int]],
+    priority: Sequence[int] | None = None,
+    prefixes: Prefixes | None = None,
+) -> Workload:
     """Build a workload from (arrival tick, prompt tokens, output tokens), in order of arrival."""
     columns = np.array(requests, np.int64).reshape(-1, 3)
     return Workload(
@@ -72,4 +79,6 @@ def workload(requests: Sequence[tuple[int, int, int]]) -> Workload:
         pipeline=np.zeros(len(columns), np.int64),
         pipeline_names=("default",),
         source="test",
+        priority=None if priority is None else np.array(priority, np.int64),
+        prefixes=prefixes,
     )

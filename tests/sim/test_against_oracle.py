@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -9,8 +11,10 @@ from hypothesis import strategies as st
 from hermes.costs.compiled import CompiledStepCost
 from hermes.metrics.gaps import TokenGaps
 from hermes.scenario.scenario import Scenario
-from hermes.sim.engine import EngineLimits
+from hermes.scenario.units import seconds_to_ticks
+from hermes.sim.limits import EngineLimits
 from hermes.sim.simulation import simulate_deployment
+from hermes.workload import Prefixes
 from tests.oracle.reference import ROUTERS, ReferenceReplica, Request, run_reference
 from tests.sim.deployments import US, deployment, linear, limits, workload
 
@@ -18,8 +22,12 @@ SCENARIO = Scenario.model_validate(
     {
         "workload": {"requests": {"sample": "chat"}},
         "clients": {"chat": {"model": "llama-3.1-8b", "device": "h100-sxm"}},
+        "slo": {"ttft_ms": 100},
     }
 )
+TTFT_TICKS = 100 * 10**9
+BATCHING = ("chunked", "continuous", "mixed", "static")
+ORDERS = ("fcfs", "priority", "shortest_prompt", "least_work_left", "edf")
 
 
 def curved() -> CompiledStepCost:
@@ -35,22 +43,67 @@ def curved() -> CompiledStepCost:
 COSTS = {"linear": linear, "flat": lambda: linear(1000, 0, 0), "curved": curved}
 
 
-def assert_equal_to_reference(
-    requests: list[tuple[int, int, int]],
-    batching: str,
-    bounds: EngineLimits,
-    cost: str = "linear",
-    replicas: int = 1,
-    routing: str = "least_loaded",
-) -> None:
-    plan = deployment(
-        batching=batching, bounds=bounds, costs=COSTS[cost](), replicas=replicas, routing=routing
-    )
-    reference = [
-        Request(i, arrival, prompt, output) for i, (arrival, prompt, output) in enumerate(requests)
-    ]
-    pool = [ReferenceReplica(bounds, batching, COSTS[cost]()) for _ in range(replicas)]
-    run_reference(reference, pool, ROUTERS[routing]())
+@dataclass(frozen=True)
+class Case:
+    """Requests as (arrival, prompt, output), and everything that decides how they are served."""
+
+    requests: list[tuple[int, int, int]]
+    bounds: EngineLimits
+    batching: str = "chunked"
+    cost: str = "linear"
+    replicas: int = 1
+    routing: str = "least_loaded"
+    order: str = "fcfs"
+    priority: tuple[int, ...] | None = None
+    prefixes: Prefixes | None = None
+
+    def reference(self) -> tuple[list[Request], int]:
+        """Return the requests as the reference serves them, and its steps."""
+        requests = [
+            Request(
+                i,
+                arrival,
+                prompt,
+                output,
+                prefix=self.prefix(i, prompt),
+                priority=self.priority[i] if self.priority else 0,
+                deadline=arrival + TTFT_TICKS,
+            )
+            for i, (arrival, prompt, output) in enumerate(self.requests)
+        ]
+        pool = [
+            ReferenceReplica(
+                self.bounds,
+                self.batching,
+                COSTS[self.cost](),
+                self.order,
+                lambda tokens: seconds_to_ticks(tokens * 2e-6),
+            )
+            for _ in range(self.replicas)
+        ]
+        run_reference(requests, pool, ROUTERS[self.routing]())
+        return requests, sum(replica.steps for replica in pool)
+
+    def prefix(self, request: int, prompt: int) -> tuple[int, ...]:
+        if self.prefixes is None:
+            return ()
+        return self.prefixes.keys(request, prompt, self.bounds.block_size)
+
+    def simulated(self, fast_forward: bool):
+        plan = deployment(
+            batching=self.batching,
+            bounds=self.bounds,
+            costs=COSTS[self.cost](),
+            replicas=self.replicas,
+            routing=self.routing,
+            order=self.order,
+        )
+        traffic = workload(self.requests, self.priority, self.prefixes)
+        return simulate_deployment(SCENARIO, plan, traffic, fast_forward, check=True)
+
+
+def assert_equal_to_reference(case: Case) -> None:
+    reference, steps = case.reference()
     expected = [
         (r.scheduled, r.token_times[0], r.token_times[-1], r.preemptions) for r in reference
     ]
@@ -60,7 +113,7 @@ def assert_equal_to_reference(
         for earlier, later in zip(r.token_times, r.token_times[1:], strict=False)
     )
     for fast_forward in (True, False):
-        result = simulate_deployment(SCENARIO, plan, workload(requests), fast_forward)
+        result = case.simulated(fast_forward)
         columns = result.requests
         actual = list(
             zip(
@@ -72,7 +125,7 @@ def assert_equal_to_reference(
             )
         )
         assert actual == expected, f"fast_forward={fast_forward}"
-        assert result.summary["steps"] == sum(replica.steps for replica in pool)
+        assert result.summary["steps"] == steps
         values, counts = TokenGaps.gathered(result.gaps)
         assert values.repeat(counts).tolist() == expected_gaps
 
@@ -86,11 +139,15 @@ def engine_limits(draw: st.DrawFn) -> EngineLimits:
         block_size=draw(st.sampled_from([1, 2, 4, 16])),
         num_blocks=draw(st.sampled_from([1, 2, 4, 8, 16, 64, 1000])),
         watermark_blocks=draw(st.sampled_from([0, 0, 0, 1, 2])),
+        reserve_full_prompt=draw(st.sampled_from([True, True, False])),
+        enable_prefix_caching=draw(st.booleans()),
+        swap_blocks=draw(st.sampled_from([0, 0, 5, 1000])),
     )
 
 
 @st.composite
-def request_lists(draw: st.DrawFn, bounds: EngineLimits) -> list[tuple[int, int, int]]:
+def cases(draw: st.DrawFn, batching: str) -> Case:
+    bounds = draw(engine_limits())
     room = bounds.num_blocks * bounds.block_size
     gaps = st.one_of(st.just(0), st.integers(0, 2000), st.integers(0, 60_000).map(lambda x: x * US))
     requests, now = [], 0
@@ -99,66 +156,108 @@ def request_lists(draw: st.DrawFn, bounds: EngineLimits) -> list[tuple[int, int,
         prompt = draw(st.integers(1, min(room, draw(st.sampled_from([3, 40, 900])))))
         longest = min(room - prompt + 1, draw(st.sampled_from([1, 5, 60, 400])))
         requests.append((now, prompt, draw(st.integers(1, longest))))
-    return requests
+    priority = draw(st.none() | st.tuples(*[st.integers(-1, 2)] * len(requests)))
+    return Case(
+        requests,
+        bounds,
+        batching,
+        draw(st.sampled_from(sorted(COSTS))),
+        draw(st.integers(1, 3)),
+        draw(st.sampled_from(sorted(ROUTERS))),
+        draw(st.sampled_from(ORDERS)),
+        priority,
+        draw(st.none() | prefixes(requests, bounds.block_size)),
+    )
+
+
+@st.composite
+def prefixes(draw: st.DrawFn, requests: list[tuple[int, int, int]], block_size: int) -> Prefixes:
+    """Prompts that begin like one of three documents, for a while, and then go their own way."""
+    block_tokens = block_size * draw(st.sampled_from([1, 4]))
+    ids = []
+    for request, (_, prompt, _) in enumerate(requests):
+        full = prompt // block_tokens
+        shared = draw(st.integers(0, full))
+        document = draw(st.integers(0, 2))
+        head = [1000 * document + i for i in range(shared)]
+        ids.append((*head, *(100_000 * (request + 1) + i for i in range(shared, full))))
+    return Prefixes(block_tokens, tuple(ids))
 
 
 ANY_HEALTH = list(HealthCheck)
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=ANY_HEALTH)
+@pytest.mark.parametrize("batching", BATCHING)
+@settings(max_examples=150, deadline=None, suppress_health_check=ANY_HEALTH)
 @given(st.data())
-@pytest.mark.parametrize("batching", ["chunked", "continuous"])
 def test_random_scenarios_equal_the_reference(batching: str, data: st.DataObject) -> None:
-    bounds = data.draw(engine_limits())
-    assert_equal_to_reference(
-        data.draw(request_lists(bounds)),
-        batching,
-        bounds,
-        data.draw(st.sampled_from(sorted(COSTS))),
-        data.draw(st.integers(1, 3)),
-        data.draw(st.sampled_from(sorted(ROUTERS))),
-    )
+    assert_equal_to_reference(data.draw(cases(batching)))
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("batching", BATCHING)
 @settings(max_examples=10_000, deadline=None, suppress_health_check=ANY_HEALTH)
 @given(st.data())
-@pytest.mark.parametrize("batching", ["chunked", "continuous"])
 def test_many_random_scenarios_equal_the_reference(batching: str, data: st.DataObject) -> None:
-    bounds = data.draw(engine_limits())
-    assert_equal_to_reference(
-        data.draw(request_lists(bounds)),
-        batching,
-        bounds,
-        data.draw(st.sampled_from(sorted(COSTS))),
-        data.draw(st.integers(1, 3)),
-        data.draw(st.sampled_from(sorted(ROUTERS))),
-    )
+    assert_equal_to_reference(data.draw(cases(batching)))
 
 
-@pytest.mark.parametrize("batching", ["chunked", "continuous"])
+@pytest.mark.parametrize("batching", BATCHING)
 @pytest.mark.parametrize("cost", sorted(COSTS))
 class TestNamedSituations:
+    def check(self, requests, batching: str, cost: str, **bounds: int) -> None:
+        assert_equal_to_reference(Case(requests, limits(**bounds), batching, cost))
+
     def test_a_single_request(self, batching: str, cost: str) -> None:
-        assert_equal_to_reference([(0, 500, 100)], batching, limits(), cost)
+        self.check([(0, 500, 100)], batching, cost)
 
     def test_a_burst_of_equal_requests(self, batching: str, cost: str) -> None:
-        assert_equal_to_reference([(0, 300, 50)] * 40, batching, limits(max_num_seqs=16), cost)
+        self.check([(0, 300, 50)] * 40, batching, cost, max_num_seqs=16)
 
     def test_one_token_outputs(self, batching: str, cost: str) -> None:
-        assert_equal_to_reference([(i * US, 64, 1) for i in range(30)], batching, limits(), cost)
+        self.check([(i * US, 64, 1) for i in range(30)], batching, cost)
 
     def test_prompts_far_longer_than_the_budget(self, batching: str, cost: str) -> None:
         requests = [(0, 128_000, 5), (1, 10, 300), (2, 60_000, 2), (3, 10, 3)]
-        assert_equal_to_reference(requests, batching, limits(max_num_batched_tokens=512), cost)
+        self.check(requests, batching, cost, max_num_batched_tokens=512)
 
-    def test_a_cache_so_small_that_everything_is_preempted(self, batching: str, cost: str) -> None:
+    @pytest.mark.parametrize("swap_blocks", [0, 4, 1000])
+    def test_a_tiny_cache(self, batching: str, cost: str, swap_blocks: int) -> None:
         requests = [(i * 1000 * US, 30, 60) for i in range(20)]
-        assert_equal_to_reference(requests, batching, limits(num_blocks=9), cost)
+        self.check(requests, batching, cost, num_blocks=9, swap_blocks=swap_blocks)
 
     def test_long_decodes_that_cross_cost_segments(self, batching: str, cost: str) -> None:
-        requests = [(i * 5_000 * US, 200, 3000) for i in range(6)]
-        assert_equal_to_reference(requests, batching, limits(), cost)
+        self.check([(i * 5_000 * US, 200, 3000) for i in range(6)], batching, cost)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("batching", BATCHING)
+def test_queue_orders_under_pressure(order: str, batching: str) -> None:
+    requests = [(i * 500 * US, 10 + 37 * i % 90, 20 + 11 * i % 50) for i in range(40)]
+    priority = tuple(i * 7 % 3 for i in range(40))
+    case = Case(requests, limits(num_blocks=14), batching, order=order, priority=priority)
+    assert_equal_to_reference(case)
+
+
+def test_priorities_decide_who_is_served_first() -> None:
+    requests = [(0, 100, 20)] * 6
+    bounds = limits(max_num_seqs=1)
+    case = Case(requests, bounds, order="priority", priority=(5, 4, 3, 2, 1, 0))
+    finished = case.simulated(True).requests.last_token.tolist()
+    assert finished == sorted(finished, reverse=True)
+
+
+def test_a_shared_prefix_is_computed_once_while_it_stays_cached() -> None:
+    requests = [(i * 10**12, 1600, 5) for i in range(4)]
+    shared = Prefixes(16, (tuple(range(100)),) * 4)
+    case = Case(requests, limits(), prefixes=shared)
+    assert_equal_to_reference(case)
+    cold, *warm = (case.simulated(True).requests.first_token - [r[0] for r in requests]).tolist()
+    # 1,600 tokens at 20 us each against the last block's 16: all but the last token can be found
+    assert cold == (4000 + 1600 * 20) * US
+    assert set(warm) == {(4000 + 16 * 20) * US + 1584 * 8 * 1000}
+    nothing_kept = replace(case, bounds=limits(enable_prefix_caching=False))
+    assert len(set((nothing_kept.simulated(True).requests.first_token % 10**12).tolist())) == 1
 
 
 @example(0)
@@ -168,4 +267,4 @@ class TestNamedSituations:
 def test_an_arrival_anywhere_around_step_boundaries(offset: int) -> None:
     """Steps of 4,020 us and more: arrivals before, at and after each boundary, in ticks."""
     requests = [(0, 16, 40), (offset * US + offset % 3 - 1 if offset else 0, 16, 5)]
-    assert_equal_to_reference(requests, "chunked", limits())
+    assert_equal_to_reference(Case(requests, limits()))

@@ -3,5 +3,7 @@
 from hermes.sim.batching.base import BATCHING, BatchingPolicy
 from hermes.sim.batching.chunked import Chunked
 from hermes.sim.batching.continuous import Continuous
+from hermes.sim.batching.mixed import Mixed
+from hermes.sim.batching.static import Static
 
-__all__ = ["BATCHING", "BatchingPolicy", "Chunked", "Continuous"]
+__all__ = ["BATCHING", "BatchingPolicy", "Chunked", "Continuous", "Mixed", "Static"]

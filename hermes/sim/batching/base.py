@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from hermes.sim.engine import Batch, Engine, EngineLimits
+from hermes.sim.engine import Batch, Engine
+from hermes.sim.limits import EngineLimits
 from hermes.sim.registry import Registry
 
 __all__ = ["BATCHING", "BatchingPolicy"]
@@ -26,6 +27,13 @@ class BatchingPolicy(ABC):
     @abstractmethod
     def form(self, engine: Engine) -> Batch:
         """Form the next batch, taking the KV blocks it needs; empty when nothing can run."""
+
+    def could_admit(self, engine: Engine) -> bool:
+        """Whether the head of the queue might be admitted at the next step boundary.
+
+        A false "yes" costs time only: undisturbed steps are then taken in smaller groups.
+        """
+        return engine.could_admit(engine.waiting.head)
 
 
 BATCHING: Registry[type[BatchingPolicy]] = Registry("batching policy")

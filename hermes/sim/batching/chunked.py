@@ -3,51 +3,74 @@
 from __future__ import annotations
 
 from hermes.sim.batching.base import BATCHING, BatchingPolicy
-from hermes.sim.engine import Batch, Engine, EngineLimits
+from hermes.sim.engine import Batch, Engine
+from hermes.sim.limits import EngineLimits
 
-__all__ = ["Chunked"]
+__all__ = ["Chunked", "run_prefills"]
 
 
 @BATCHING.register("chunked")
 class Chunked(BatchingPolicy):
-    """The order of vLLM's v1 scheduler (0.33), FCFS, with its `scheduler_reserve_full_isl`.
+    """Decodes first, then prompt chunks up to the token budget; vLLM's v1 scheduler (0.33).
 
-    Running sequences come first: each decode takes a token, then a prompt already begun takes what
+    Running sequences come first: each decode takes a token, then prompts already begun take what
     is left. Waiting ones are admitted while budget, places and blocks last, and not at all in a
     step that had to preempt.
     """
 
     def check(self, limits: EngineLimits) -> str:
         """Refuse a budget that could not hold every running decode; see `BatchingPolicy`."""
-        if limits.max_num_batched_tokens < limits.max_num_seqs:
-            return (
-                f"max_num_batched_tokens ({limits.max_num_batched_tokens}) must be at least "
-                f"max_num_seqs ({limits.max_num_seqs})"
-            )
-        return ""
+        return budget_problem(limits)
 
     def form(self, engine: Engine) -> Batch:
         """Form the next batch; see `BatchingPolicy`."""
         preempted = engine.grow_decodes()
-        batch = Batch(engine.decoding.size)
-        budget = engine.limits.max_num_batched_tokens - batch.decodes
-        for sequence in list(engine.prefilling):
-            tokens = min(sequence.target - sequence.computed, budget)
-            if not engine.extend(sequence, tokens):
-                preempted = True
-                break
-            batch.prefills.append((sequence, tokens))
-            budget -= tokens
+        batch = Batch()
+        budget = engine.limits.max_num_batched_tokens - engine.decoding.size
+        resumed = False
+        if engine.prefilling:
+            budget, refused = run_prefills(engine, batch, budget)
+            preempted = preempted or refused
         if not preempted:
-            self._admit(engine, batch, budget)
-        batch.repeatable = not preempted and not batch.prefills
+            while budget > 0 and (admitted := engine.admit(budget)):
+                sequence, tokens = admitted
+                if tokens:
+                    batch.prefills.append(admitted)
+                else:
+                    resumed = True
+                budget -= tokens or 1
+        batch.decodes = engine.decoding.size
+        batch.repeatable = not (preempted or resumed or batch.prefills)
         return batch
 
-    @staticmethod
-    def _admit(engine: Engine, batch: Batch, budget: int) -> None:
-        while budget > 0 and engine.waiting and engine.can_admit(engine.waiting[0]):
-            sequence = engine.admit_next()
-            tokens = min(sequence.target, budget)
-            engine.extend(sequence, tokens)
+
+def run_prefills(engine: Engine, batch: Batch, budget: int) -> tuple[int, bool]:
+    """Give the prompts already begun their chunks, oldest first.
+
+    Returns:
+        The budget left, and whether any sequence was preempted.
+    """
+    before = len(engine.preempted)
+    for sequence in list(engine.prefilling):
+        if sequence.ticket < 0 or budget <= 0:
+            continue  # preempted by one before it
+        tokens = engine.chunk(sequence, budget)
+        marked = len(engine.preempted)
+        if engine.extend(sequence, tokens):
             batch.prefills.append((sequence, tokens))
             budget -= tokens
+        for victim in engine.preempted[marked:]:
+            budget += victim.granted
+            victim.granted = 0
+    batch.prefills = [entry for entry in batch.prefills if entry[0].ticket >= 0]
+    return budget, len(engine.preempted) > before
+
+
+def budget_problem(limits: EngineLimits) -> str:
+    """Return why a token budget cannot hold every running decode, or an empty string."""
+    if limits.max_num_batched_tokens < limits.max_num_seqs:
+        return (
+            f"max_num_batched_tokens ({limits.max_num_batched_tokens}) must be at least "
+            f"max_num_seqs ({limits.max_num_seqs})"
+        )
+    return ""

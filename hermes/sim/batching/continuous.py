@@ -5,34 +5,44 @@ from __future__ import annotations
 from hermes.sim.batching.base import BATCHING, BatchingPolicy
 from hermes.sim.engine import Batch, Engine
 
-__all__ = ["Continuous"]
+__all__ = ["Continuous", "admit_whole_prompts", "decode_step"]
 
 
 @BATCHING.register("continuous")
 class Continuous(BatchingPolicy):
-    """The order of vLLM's v0 scheduler without chunking, and of Orca-style engines.
+    """Prefill first: whole prompts in steps of their own, decodes wait; vLLM's v0 scheduler.
 
     While a prompt can be admitted, a step computes whole prompts up to `max_num_batched_tokens`
     and nothing else; otherwise every running sequence decodes one token. A prompt longer than the
-    budget runs in a step of its own.
+    budget runs in a step of its own. Nobody is admitted before a swapped-out sequence is back.
     """
 
     def form(self, engine: Engine) -> Batch:
         """Form the next batch; see `BatchingPolicy`."""
         batch = Batch()
-        budget = engine.limits.max_num_batched_tokens
-        while engine.waiting and engine.can_admit(engine.waiting[0]):
-            tokens = engine.waiting[0].target
-            if tokens > budget and batch.prefills:
-                break
-            sequence = engine.admit_next()
-            engine.extend(sequence, tokens)
-            batch.prefills.append((sequence, tokens))
-            budget -= tokens
-            if budget <= 0:
-                break
-        if not batch.prefills:
-            preempted = engine.grow_decodes()
-            batch.decodes = engine.decoding.size
-            batch.repeatable = not preempted
-        return batch
+        admit_whole_prompts(engine, batch, engine.limits.max_num_batched_tokens)
+        return batch if batch.prefills else decode_step(engine)
+
+
+def admit_whole_prompts(engine: Engine, batch: Batch, budget: int) -> None:
+    """Admit whole prompts while they fit the budget, and the first one even if it does not."""
+    while budget > 0 and len(engine.waiting) and not engine.waiting.head.swapped:
+        tokens = engine.next_tokens()
+        if tokens > budget and batch.prefills:
+            break
+        admitted = engine.admit(tokens)
+        if admitted is None:
+            break
+        batch.prefills.append(admitted)
+        budget -= tokens
+
+
+def decode_step(engine: Engine) -> Batch:
+    """Return a batch of every running decode, and of those that can be swapped in."""
+    preempted = engine.grow_decodes()
+    resumed = False
+    while not preempted and len(engine.waiting) and engine.waiting.head.swapped:
+        if engine.admit(1) is None:
+            break
+        resumed = True
+    return Batch(engine.decoding.size, [], repeatable=not (preempted or resumed))

@@ -1,0 +1,27 @@
+"""What bounds a replica's batches and its KV cache; names as in vLLM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["EngineLimits"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """Bounds of one engine."""
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    block_size: int
+    num_blocks: int  # usable: without the null block
+    max_model_len: int
+    watermark_blocks: int = 0
+    long_prefill_token_threshold: int = 0  # 0: no cap
+    reserve_full_prompt: bool = True  # vLLM's scheduler_reserve_full_isl
+    enable_prefix_caching: bool = True
+    swap_blocks: int = 0  # of host memory for preempted sequences; 0: they are recomputed
+
+    def blocks_for(self, tokens: int) -> int:
+        """Return the blocks that hold `tokens` tokens."""
+        return -(-tokens // self.block_size)

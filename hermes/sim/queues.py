@@ -1,0 +1,173 @@
+"""Queue orders: which waiting request is next, and which running one gives way.
+
+Every order but `fcfs` ranks requests by a key. The smallest key is at the head of the queue, and
+when KV blocks run out the running request with the largest key is preempted (vLLM's `priority`
+policy). Under `fcfs` a preempted request returns to the head, and the one admitted last gives way.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator
+from heapq import heappop, heappush
+
+from hermes.sim.registry import Registry
+from hermes.sim.sequence import Sequence
+
+__all__ = ["QUEUE_ORDERS", "FirstComeFirstServed", "QueueOrder", "RankedQueue", "WaitingQueue"]
+
+
+class WaitingQueue(ABC):
+    """Sequences that wait for admission."""
+
+    @property
+    @abstractmethod
+    def head(self) -> Sequence:
+        """The next sequence; the queue must not be empty."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Sequence]: ...
+
+    @abstractmethod
+    def push(self, sequence: Sequence) -> None:
+        """Add a sequence that arrived."""
+
+    @abstractmethod
+    def push_back(self, sequence: Sequence) -> None:
+        """Add a sequence that was preempted."""
+
+    @abstractmethod
+    def pop(self) -> Sequence:
+        """Remove and return the head."""
+
+
+class FirstComeFirstServed(WaitingQueue):
+    """Order of arrival; preempted sequences return to the head."""
+
+    __slots__ = ("_queue",)
+
+    def __init__(self) -> None:
+        self._queue: deque[Sequence] = deque()
+
+    @property
+    def head(self) -> Sequence:
+        """The next sequence; see `WaitingQueue`."""
+        return self._queue[0]
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def __iter__(self) -> Iterator[Sequence]:
+        return iter(self._queue)
+
+    def push(self, sequence: Sequence) -> None:
+        """Add a sequence at the end."""
+        self._queue.append(sequence)
+
+    def push_back(self, sequence: Sequence) -> None:
+        """Add a sequence at the head."""
+        self._queue.appendleft(sequence)
+
+    def pop(self) -> Sequence:
+        """Remove and return the head."""
+        return self._queue.popleft()
+
+
+class RankedQueue(WaitingQueue):
+    """Smallest rank first; arrival and request number settle what is equal."""
+
+    __slots__ = ("_heap",)
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[tuple[int, ...], Sequence]] = []
+
+    @property
+    def head(self) -> Sequence:
+        """The next sequence; see `WaitingQueue`."""
+        return self._heap[0][1]
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def __iter__(self) -> Iterator[Sequence]:
+        return (sequence for _, sequence in sorted(self._heap, key=lambda entry: entry[0]))
+
+    def push(self, sequence: Sequence) -> None:
+        """Add a sequence at its place."""
+        heappush(self._heap, (sequence.rank, sequence))
+
+    push_back = push
+
+    def pop(self) -> Sequence:
+        """Remove and return the head."""
+        return heappop(self._heap)[1]
+
+
+class QueueOrder(ABC):
+    """Ranks sequences; one instance serves one replica."""
+
+    ranked: bool = True
+
+    @abstractmethod
+    def rank(self, sequence: Sequence) -> int:
+        """Return the rank of a sequence when it joins the queue; the smallest goes first."""
+
+    def queue(self) -> WaitingQueue:
+        """Return an empty queue of this order."""
+        return RankedQueue() if self.ranked else FirstComeFirstServed()
+
+
+QUEUE_ORDERS: Registry[type[QueueOrder]] = Registry("queue order")
+"""Queue orders by name."""
+
+
+@QUEUE_ORDERS.register("fcfs")
+class Fcfs(QueueOrder):
+    """First come, first served; vLLM's default."""
+
+    ranked = False
+
+    def rank(self, sequence: Sequence) -> int:
+        """Return nothing of use: arrival order needs no rank."""
+        del sequence
+        return 0
+
+
+@QUEUE_ORDERS.register("priority")
+class Priority(QueueOrder):
+    """Smallest `priority` of the request first, then the earliest; vLLM's `priority` policy."""
+
+    def rank(self, sequence: Sequence) -> int:
+        """Return the request's priority; see `QueueOrder`."""
+        return sequence.priority
+
+
+@QUEUE_ORDERS.register("shortest_prompt")
+class ShortestPrompt(QueueOrder):
+    """Fewest prompt tokens first."""
+
+    def rank(self, sequence: Sequence) -> int:
+        """Return the prompt tokens; see `QueueOrder`."""
+        return sequence.prompt_tokens
+
+
+@QUEUE_ORDERS.register("least_work_left")
+class LeastWorkLeft(QueueOrder):
+    """Fewest tokens left to compute first; an oracle, for it knows how long outputs get."""
+
+    def rank(self, sequence: Sequence) -> int:
+        """Return the tokens left to compute; see `QueueOrder`."""
+        return sequence.final_context - sequence.computed
+
+
+@QUEUE_ORDERS.register("edf")
+class EarliestDeadlineFirst(QueueOrder):
+    """Earliest deadline first: arrival plus the time to first token that the SLO allows."""
+
+    def rank(self, sequence: Sequence) -> int:
+        """Return the deadline; see `QueueOrder`."""
+        return sequence.deadline
