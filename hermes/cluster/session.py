@@ -11,6 +11,7 @@ import contextlib
 import os
 import platform
 import shutil
+import socket
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ _QUIET = {
 }
 _LONGEST_TEMP = 24  # Ray adds about 75 characters, and a socket's path may have 107
 _OBJECT_STORE_BYTES = 256 * 2**20
+_ANSWER_S = 10.0
 _PROBE_S = 60.0
 
 
@@ -108,6 +110,7 @@ class RaySession:
 
     @classmethod
     def _joined(cls, ray: Any, workers: int | None, address: str) -> RaySession:
+        _require_answer(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level="error")
         except Exception as error:
@@ -131,6 +134,21 @@ class RaySession:
         ray.shutdown()
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _require_answer(address: str) -> None:
+    """Check that somebody listens: where nobody does, Ray ends the process after a minute."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # `auto`: Ray knows at once whether there is one
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise HermesError(
+            f"cannot join the Ray cluster at {address!r}: {reason}. Is it running, and reachable "
+            "from here? `ray start --head` prints its address"
+        ) from error
 
 
 def _cpus(ray: Any, workers: int | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hermes.sweeps.explain import explain_study, study_schema
 from hermes.sweeps.find import find_study, study_names
 from hermes.sweeps.loop import Pace
 from hermes.sweeps.run import StudyOutcome, run_study
@@ -13,8 +14,10 @@ __all__ = [
     "Study",
     "StudyOutcome",
     "StudySpec",
+    "explain_study",
     "find_study",
     "load_study",
     "run_study",
     "study_names",
+    "study_schema",
 ]

@@ -238,7 +238,11 @@ def _pick(value: Any) -> Any:
     )
 
 
-Dimension = Annotated[Choices | IntRange | FloatRange, BeforeValidator(_pick)]
+_Written = Annotated[list[Any], Field(min_length=1)] | IntRange | FloatRange
+
+Dimension = Annotated[
+    Choices | IntRange | FloatRange, BeforeValidator(_pick, json_schema_input_type=_Written)
+]
 """A dimension, told by its form: a list, or the key `int` or `float`."""
 
 

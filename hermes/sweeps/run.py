@@ -21,12 +21,12 @@ from hermes.cluster.trial import Row
 from hermes.errors import InputError
 from hermes.metrics import METRICS
 from hermes.results import StudyFolder, trial_schema
+from hermes.sweeps.budget import budget_of, check_grid, most_trials
 from hermes.sweeps.interrupt import Interrupt
 from hermes.sweeps.loop import Pace, StudyLoop, finished_trials
 from hermes.sweeps.optuna_sampler import OptunaSampler
 from hermes.sweeps.progress import open_progress
 from hermes.sweeps.samplers import (
-    DEFAULT_TRIALS,
     Finished,
     Sampler,
     choose_sampler,
@@ -53,6 +53,11 @@ class StudyOutcome:
     counts: Mapping[str, int]
     folder: Path
     interrupted: bool
+
+    @property
+    def failed(self) -> int:
+        """Trials that ended in an error or ran out of time."""
+        return self.counts.get("failed", 0) + self.counts.get("timeout", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +111,8 @@ def run(study: Study, out: Path, options: RunOptions) -> StudyOutcome:
         stored = folder.read_rows(schema)
         rows: list[Row] = stored.to_dicts()
         sampler = _sampler(study, chosen, finished_trials(study, rows))
-        budget = _budget(study, chosen)
-        with open_progress(_total(study, budget), len(rows), options.quiet) as progress:
+        budget = budget_of(study, chosen)
+        with open_progress(most_trials(study, budget), len(rows), options.quiet) as progress:
             for part in stored.set_aside:
                 progress.say(f"set aside {part.file}: {part.why}; its trials run again")
             with _executor(study, options) as executor:
@@ -150,16 +155,9 @@ def _claim(study: Study, folder: StudyFolder, resume: bool) -> SamplerSpec:
         # A larger budget must not make `auto` change its mind: numbers would change their meaning.
         chosen = SamplerSpec.model_validate({"name": held.get("chosen_sampler", chosen.name)})
     if chosen.name == "grid":
-        _check_grid(study)
+        check_grid(study)
     folder.write_study(study.record() | {"chosen_sampler": chosen.name})
     return chosen
-
-
-def _check_grid(study: Study) -> None:
-    try:
-        study.space.check_grid(study.spec.trials)
-    except InputError as error:
-        raise error.inside("", study.file) from None
 
 
 def _sampler(study: Study, chosen: SamplerSpec, finished: list[Finished]) -> Sampler:
@@ -169,17 +167,6 @@ def _sampler(study: Study, chosen: SamplerSpec, finished: list[Finished]) -> Sam
     if chosen.name == "random":
         return random_sampler(study.space, spec.seed, done_numbers(finished))
     return OptunaSampler(study.space, chosen, spec.objectives, spec.seed, finished)
-
-
-def _budget(study: Study, chosen: SamplerSpec) -> int | None:
-    if study.spec.trials is not None or chosen.name == "grid":
-        return study.spec.trials
-    return DEFAULT_TRIALS
-
-
-def _total(study: Study, budget: int | None) -> int | None:
-    known = [count for count in (budget, study.space.size) if count is not None]
-    return min(known) if known else None
 
 
 @contextmanager

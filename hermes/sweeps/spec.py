@@ -57,6 +57,17 @@ class SamplerSpec(Spec):
     """Options of `tpe`."""
 
 
+class _WithNsga2(Spec):
+    nsga2: Nsga2Options
+
+
+class _WithTpe(Spec):
+    tpe: TpeOptions
+
+
+_Written = Literal["auto", "grid", "nsga2", "random", "tpe"] | _WithNsga2 | _WithTpe
+
+
 def _sampler(value: Any) -> Any:
     if isinstance(value, SamplerSpec):
         return value
@@ -94,7 +105,9 @@ class StudySpec(Spec):
     """Metrics to `minimize` or `maximize`, one to four."""
     constraints: dict[str, str] = {}
     """Limits on metrics, as `"<= 500"` or `">= 0.99"`."""
-    sampler: Annotated[SamplerSpec, BeforeValidator(_sampler)] = SamplerSpec(name="auto")
+    sampler: Annotated[SamplerSpec, BeforeValidator(_sampler, json_schema_input_type=_Written)] = (
+        SamplerSpec(name="auto")
+    )
     """`grid`, `random`, `tpe`, `nsga2`, or `auto`, which picks one of them by the budget."""
     trials: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     """Trials to run; default: the whole grid where there is one, otherwise 100."""

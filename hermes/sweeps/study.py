@@ -10,7 +10,7 @@ from typing import Any
 from hermes import __version__
 from hermes.cluster import DataFile
 from hermes.errors import InfeasibleError, InputError, UnknownNameError
-from hermes.scenario.loading import validate
+from hermes.scenario.loading import build_scenario, validate
 from hermes.scenario.overrides import apply_overrides, parse_override
 from hermes.scenario.yaml import read_yaml
 from hermes.sweeps.candidate import CandidateBuilder
@@ -19,6 +19,7 @@ from hermes.sweeps.find import find_study
 from hermes.sweeps.key import digest
 from hermes.sweeps.space import Point, Space
 from hermes.sweeps.spec import StudySpec
+from hermes.workload import build_workload
 
 __all__ = ["Study", "load_study"]
 
@@ -42,6 +43,11 @@ class Study:
     scenario_file: str
     folder: Path
     files: tuple[DataFile, ...]
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.spec.name
 
     @property
     def space(self) -> Space:
@@ -133,6 +139,7 @@ def _check(study: Study) -> tuple[DataFile, ...]:
         _require_block(study, path)
     first = study.space.first()
     files = _checked(study, first, "")
+    _check_workload(study, first)
     for path, dimension in study.spec.space.items():
         values = dimension.choices if isinstance(dimension, Choices) else dimension.bounds
         for value in values[1:]:
@@ -147,15 +154,26 @@ def _checked(study: Study, point: Point, path: str) -> dict[str, DataFile]:
     return {file.name: file for file in candidate.files}
 
 
+def _check_workload(study: Study, point: Point) -> None:
+    """Build the traffic of a candidate, so that a bad trace is one message and not all trials."""
+    scenario = build_scenario(apply_overrides(study.scenario, point))
+    try:
+        build_workload(scenario.workload, tuple(scenario.pipelines), scenario.seed, study.folder)
+    except InputError as error:
+        raise _placed(study, error, "") from None
+
+
 def _placed(study: Study, error: InputError, path: str) -> InputError:
     """Say in which file a candidate's mistake stands, and in which field of it."""
     field = error.field
+    if error.file:
+        return error
     for kind, paths in (("space", [path] if path else study.spec.space), ("set", study.spec.set)):
         for known in paths:
             if known and _overlap(field, known):
                 rest = field if field != known and field.startswith(known) else known
                 return type(error)(error.message, f"{kind}.{rest}", study.file)
-    return type(error)(error.message, field, error.file or study.scenario_file, error.line)
+    return type(error)(error.message, field, study.scenario_file)
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -1,0 +1,38 @@
+"""Ctrl-C keeps every finished trial and exits with 130; a second one does not wait."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from hermes.results import read_trials
+from tests.sweeps.drivers import parts, start, wait_until
+from tests.sweeps.small_study import SPACE_SIZE, digest, loaded, run_here, written
+
+SLOW = {"set": {"clients.chat.batching": "tests.sweeps.misbehaving:Slow"}}
+
+
+def test_ctrl_c_keeps_what_is_finished(tmp_path):
+    out = tmp_path / "out"
+    driver = start(written(tmp_path, **SLOW), out, rows_a_part=3)
+    assert wait_until(lambda: parts(out) >= 1, driver)
+    time.sleep(0.08)  # one or two more trials finish, whose rows no part holds yet
+    driver.send_signal(signal.SIGINT)
+    _, said = driver.communicate(timeout=20)
+    assert driver.returncode == 130
+    assert said == b""
+    assert 3 <= len(read_trials(out)) < SPACE_SIZE
+    run_here(loaded(tmp_path, **SLOW), out, resume=True)
+    run_here(loaded(tmp_path, **SLOW), tmp_path / "whole")
+    assert digest(out) == digest(tmp_path / "whole")
+
+
+def test_a_second_ctrl_c_ends_at_once(tmp_path):
+    out = tmp_path / "out"
+    driver = start(written(tmp_path, **SLOW), out)
+    assert wait_until(lambda: parts(out) >= 1, driver)
+    driver.send_signal(signal.SIGINT)
+    driver.send_signal(signal.SIGINT)
+    driver.communicate(timeout=20)
+    assert driver.returncode == 130
+    assert len(read_trials(out)) >= 1

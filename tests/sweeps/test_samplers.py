@@ -1,0 +1,126 @@
+"""Samplers: every point once, the same after a resume, and never an endless search."""
+
+from __future__ import annotations
+
+import pytest
+
+from hermes.sweeps.optuna_sampler import OptunaSampler
+from hermes.sweeps.samplers import (
+    Finished,
+    Outcome,
+    choose_sampler,
+    grid_sampler,
+    random_sampler,
+)
+from hermes.sweeps.spec import Nsga2Options, SamplerSpec
+from tests.sweeps.small_study import loaded
+
+
+def asked(sampler, count=10**6):
+    proposals = []
+    while len(proposals) < count and (proposal := sampler.ask()) is not None:
+        proposals.append((proposal.number, tuple(proposal.point.values())))
+    return proposals
+
+
+@pytest.fixture
+def space(tmp_path):
+    return loaded(tmp_path).space
+
+
+def test_the_grid_proposes_every_point_once(space):
+    points = asked(grid_sampler(space, set()))
+    assert [number for number, _ in points] == list(range(24))
+    assert len({point for _, point in points}) == 24
+
+
+def test_random_proposes_every_point_of_a_small_space_once_and_ends(space):
+    points = asked(random_sampler(space, 3, set()))
+    assert len(points) == len({point for _, point in points}) == 24
+
+
+@pytest.mark.parametrize("make", [grid_sampler,
+                                  lambda s, done: random_sampler(s, 3, done)])  # fmt: skip
+@pytest.mark.parametrize("stop", [0, 1, 9, 24])
+def test_a_resumed_sequence_goes_on_where_it_stopped(space, make, stop):
+    whole = asked(make(space, set()))
+    done = {number for number, _ in whole[:stop]}
+    assert asked(make(space, done)) == whole[stop:]
+
+
+@pytest.mark.parametrize(
+    ("changes", "chosen"),
+    [
+        ({}, "grid"),
+        ({"trials": 24}, "grid"),
+        ({"trials": 100}, "grid"),
+        ({"trials": 23}, "random"),
+        ({"space": {"seed": {"int": [0, 10**6]}}}, "nsga2"),
+        ({"space": {"seed": {"int": [0, 10**6]}}, "trials": 99}, "random"),
+        ({"space": {"seed": {"int": [0, 10**6]}}, "objectives": {"devices": "minimize"}}, "tpe"),
+        ({"space": {"seed": {"int": [0, 10**6]}}, "objectives": {"devices": "minimize"},
+          "trials": 5000}, "nsga2"),
+        ({"sampler": "random"}, "random"),
+    ],
+)  # fmt: skip
+def test_auto_fits_the_budget(tmp_path, changes, chosen):
+    assert choose_sampler(loaded(tmp_path, **changes).spec).name == chosen
+
+
+def learned(space, spec, count, finished=(), explore=False):
+    """Ask and tell with two made-up objectives; return the proposals and what became of them."""
+    objectives = {"a": "minimize", "b": "maximize"}
+    sampler = OptunaSampler(space, spec, objectives, 5, list(finished))
+    results = []
+    for _ in range(count):
+        proposal = sampler.ask(explore)
+        device, seqs, replicas = proposal.point.values()
+        outcome = Outcome((seqs * replicas, float(seqs)), {"limit": seqs - 4.0})
+        if device == "l40s" and replicas == 3:
+            outcome = Outcome(None, {})
+        sampler.tell(proposal, outcome)
+        results.append(Finished(proposal.number, proposal.point, outcome))
+    return sampler, results
+
+
+SPECS = [SamplerSpec(name="tpe"),
+         SamplerSpec(name="nsga2", nsga2=Nsga2Options(population_size=8))]  # fmt: skip
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_a_learning_sampler_is_a_function_of_its_seed_and_history(space, spec):
+    assert learned(space, spec, 30)[1] == learned(space, spec, 30)[1]
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_a_rebuilt_sampler_goes_on_numbering_and_does_not_repeat_its_start(space, spec):
+    _, first = learned(space, spec, 20)
+    _, second = learned(space, spec, 20, first)
+    assert [trial.number for trial in second] == list(range(20, 40))
+    assert [trial.cells for trial in second] != [trial.cells for trial in first]
+
+
+def test_a_rebuilt_genetic_search_breeds_instead_of_starting_over_at_random(space):
+    spec = SPECS[1]
+    _, first = learned(space, spec, 40)
+    sampler, _ = learned(space, spec, 1, first)
+    last = sampler._study.trials[-1]
+    completed = sum(trial.outcome.values is not None for trial in first)
+    assert last.system_attrs["NSGAIISampler:generation"] == completed // 8 > 0
+
+
+def test_a_rebuilt_sampler_knows_values_and_constraints(space):
+    _, first = learned(space, SPECS[1], 12)
+    sampler, _ = learned(space, SPECS[1], 0, first)
+    for trial, before in zip(sampler._study.trials, first, strict=True):
+        assert space.from_parameters(trial.params) == before.cells
+        if before.outcome.values is None:
+            assert trial.state.name == "FAIL"
+        else:
+            assert tuple(trial.values) == before.outcome.values
+            assert trial.constraints == before.outcome.excesses
+
+
+def test_exploring_proposes_other_points(space):
+    _, results = learned(space, SPECS[0], 40, explore=True)
+    assert len({tuple(trial.cells.values()) for trial in results}) > 15
