@@ -1,0 +1,142 @@
+"""A recording through Hermes' engine: the scenario a user would write, and what came of it."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from hermes.scenario.loading import build_scenario
+from hermes.sim import simulation
+from hermes.sim.batching import BatchingPolicy
+from hermes.sim.clock import Clock
+from hermes.sim.deployment import resolve
+from hermes.sim.engine import Batch, Engine
+from hermes.workload import build_workload
+from tests.conformance.recording import Recording, Request
+
+TICKS_PER_NS = 1000
+
+NEUTRAL = {
+    "policy": "fcfs",
+    "enable_prefix_caching": False,
+    "long_prefill_token_threshold": 0,
+    "scheduler_reserve_full_isl": True,
+    "watermark": 0.0,
+    "prefill_schedule_interval": 1,
+    "num_speculative_tokens": 0,
+}
+"""Options that ask for nothing at these values; a scenario then does not mention them."""
+
+COLUMNS = {"priority": 0, "blocks": (), "accepted_drafts": ()}
+"""Columns of a trace that only some recordings have, with what they hold where unused."""
+
+
+@dataclass
+class Replay:
+    """What Hermes did, in ticks: each step's start and tokens by request, and what came of it.
+
+    The steps stay empty when they were fast-forwarded.
+    """
+
+    steps: list[tuple[int, dict[int, int]]] = field(default_factory=list)
+    number_of_steps: int = 0
+    first_token: list[int] = field(default_factory=list)
+    last_token: list[int] = field(default_factory=list)
+    preemptions: list[int] = field(default_factory=list)
+
+
+def scenario_mapping(recording: Recording, folder: Path) -> dict[str, Any]:
+    """Return the scenario of a recording; its trace is written to `folder`."""
+    case = recording.case
+    options = {
+        name: value
+        for name, value in case.options.items()
+        if name not in NEUTRAL or value != NEUTRAL[name]
+    }
+    cost = case.cost
+    return {
+        "name": case.name,
+        "workload": {"requests": {"trace": "hermes", "path": _write_trace(recording, folder).name}},
+        "clients": {
+            "engine": {
+                "model": "llama-3.1-8b",
+                "device": "h100-sxm",
+                "batching": "chunked",
+                "costs": {
+                    "linear": {
+                        "step_us": float(cost.step_us),
+                        "token_us": float(cost.token_us),
+                        "context_token_ns": float(cost.context_token_ns),
+                    }
+                },
+                **options,
+            }
+        },
+    }
+
+
+def replay(recording: Recording, folder: Path, fast_forward: bool) -> Replay:
+    """Run a recording's scenario; batches are noted one by one when nothing is fast-forwarded."""
+    scenario = build_scenario(scenario_mapping(recording, folder))
+    deployment = resolve(scenario, folder)
+    workload = build_workload(scenario.workload, tuple(scenario.pipelines), scenario.seed, folder)
+    outcome = Replay()
+    client = deployment.clients[0]
+    clock = Clock(initial_time=0)
+    if not fast_forward:
+        client = replace(client, batching=_watched(client.batching, clock, outcome))
+    deployment = replace(deployment, clients=(client,))
+    with patch.object(simulation, "Clock", lambda initial_time: clock):
+        result = simulation.simulate_deployment(scenario, deployment, workload, fast_forward)
+    columns = result.requests
+    outcome.number_of_steps = int(str(result.summary["steps"]))
+    outcome.first_token = columns.first_token.tolist()
+    outcome.last_token = columns.last_token.tolist()
+    outcome.preemptions = columns.preemptions.tolist()
+    return outcome
+
+
+def _write_trace(recording: Recording, folder: Path) -> Path:
+    requests = recording.case.requests
+    names = ["arrival_ns", "prompt_tokens", "output_tokens"]
+    names += [
+        name
+        for name, unused in COLUMNS.items()
+        if any(getattr(r, name) != unused for r in requests)
+    ]
+    path = folder / f"{recording.case.name}.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(names)
+        writer.writerows([_cell(request, name) for name in names] for request in requests)
+    return path
+
+
+def _cell(request: Request, name: str) -> str:
+    value = getattr(request, name)
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _watched(policy: type[BatchingPolicy], clock: Clock, outcome: Replay) -> type[BatchingPolicy]:
+    """Return a policy that notes when `policy` forms which batch."""
+
+    class Watched(policy):  # type: ignore[misc, valid-type]
+        def form(self, engine: Engine) -> Batch:
+            batch: Batch = super().form(engine)
+            if batch:
+                outcome.steps.append((clock.now, _tokens(engine, batch)))
+            return batch
+
+    return Watched
+
+
+def _tokens(engine: Engine, batch: Batch) -> dict[int, int]:
+    tokens = {sequence.request_id: chunk for sequence, chunk in batch.prefills}
+    if batch.decodes:
+        for _, ticket, sequence in engine.decoding._finishes:
+            if sequence.ticket == ticket:
+                tokens[sequence.request_id] = 1
+    return tokens
