@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hermes.costs.step import StepCost
 
-__all__ = ["Run", "decode_runs", "elapsed", "steps_reaching"]
+__all__ = ["Run", "decode_runs", "steps_reaching", "total"]
 
 
 class Run(NamedTuple):
@@ -45,16 +45,11 @@ def decode_runs(costs: StepCost, sequences: int, context_tokens: int, steps: int
     return runs
 
 
-def elapsed(runs: list[Run], steps: int) -> int:
-    """Return how long the first `steps` steps of several runs take."""
-    total = 0
-    for run in runs:
-        inside = min(steps, run.steps)
-        total += run.ticks(inside)
-        steps -= inside
-        if steps <= 0:
-            break
-    return total
+def total(runs: list[Run]) -> tuple[int, int]:
+    """Return the steps of several runs and how long they take."""
+    if len(runs) == 1:
+        return runs[0].steps, runs[0].ticks(runs[0].steps)
+    return sum(run.steps for run in runs), sum(run.ticks(run.steps) for run in runs)
 
 
 def steps_reaching(runs: list[Run], ticks: int) -> tuple[int, int]:
@@ -62,12 +57,12 @@ def steps_reaching(runs: list[Run], ticks: int) -> tuple[int, int]:
 
     All of them when even they take less.
     """
-    steps, total = 0, 0
+    steps = passed = 0
     for run in runs:
         whole = run.ticks(run.steps)
-        if total + whole >= ticks:
-            inside = run.steps_reaching(ticks - total)
-            return steps + inside, total + run.ticks(inside)
+        if passed + whole >= ticks:
+            inside = run.steps_reaching(ticks - passed)
+            return steps + inside, passed + run.ticks(inside)
         steps += run.steps
-        total += whole
-    return steps, total
+        passed += whole
+    return steps, passed

@@ -43,19 +43,23 @@ def begin_priority(replica: int) -> int:
 
 
 class Alarm(Event):
-    """An event that fires after a delay, at a priority, unless another one takes its place."""
+    """An event that fires once at a set time and priority, unless another one takes its place."""
 
     env: Clock
 
-    def __init__(self, env: Clock, delay: int, priority: int) -> None:
+    def __init__(self, env: Clock) -> None:
         self.env = env
         self.callbacks = []
         self._value = None
         self._ok = True
-        env.schedule(self, priority, delay)  # type: ignore[arg-type]
+
+    def set(self, delay: int, priority: int) -> Alarm:
+        """Let it fire after a delay; not to be called twice."""
+        self.env.schedule(self, priority, delay)  # type: ignore[arg-type]
+        return self
 
     def moved(self, delay: int, priority: int) -> Alarm:
         """Return an alarm at another time that wakes whoever waits for this one, which it mutes."""
-        other = Alarm(self.env, delay, priority)
+        other = Alarm(self.env).set(delay, priority)
         other.callbacks, self.callbacks = self.callbacks, []
         return other

@@ -74,7 +74,12 @@ class DecodeGroup:
         if steps == 1:
             return residues[start % size]
         cycles, rest = divmod(steps, size)
-        return cycles * self.size + sum(residues[(start + i) % size] for i in range(rest))
+        start %= size
+        wrapped = start + rest - size
+        partial = sum(residues[start : start + rest])
+        if wrapped > 0:
+            partial += sum(residues[:wrapped])
+        return cycles * self.size + partial
 
     def steps_within(self, free_blocks: int, limit: int, after: int = 0) -> int:
         """Return how many of `limit` steps, once `after` have passed, `free_blocks` suffice for."""

@@ -92,7 +92,7 @@ class Engine:
     @property
     def has_work(self) -> bool:
         """Whether a step could compute anything."""
-        return self.decoding.size > 0 or bool(self.prefilling) or len(self.waiting) > 0
+        return self.decoding.size > 0 or bool(self.prefilling) or bool(self.waiting)
 
     def rejection(self, prompt_tokens: int, output_tokens: int) -> str:
         """Return why a request can never be served here, or an empty string."""
@@ -151,7 +151,7 @@ class Engine:
 
     def next_tokens(self) -> int:
         """Return the tokens the head of the queue still has to compute; 0 when nobody waits."""
-        if not len(self.waiting):
+        if not self.waiting:
             return 0
         head = self.waiting.head
         if head.swapped:
@@ -165,7 +165,7 @@ class Engine:
             The sequence and the prompt tokens to compute, which are 0 for one that was swapped in
             and decodes in this step; None when there is no room, or nobody waits.
         """
-        if not len(self.waiting) or self.num_running >= self.limits.max_num_seqs:
+        if not self.waiting or self.num_running >= self.limits.max_num_seqs:
             return None
         sequence = self.waiting.head
         if sequence.swapped:
@@ -274,7 +274,7 @@ class Engine:
             sequence.rank = (self._order.rank(sequence), sequence.arrival, sequence.request_id)
 
     def _enter_running(self, sequence: Sequence) -> None:
-        self.waiting.pop()
+        self.waiting.pop_head()
         self.queued_blocks -= self.limits.blocks_for(sequence.target)
         self._running.append(sequence)
 
@@ -315,26 +315,22 @@ class Engine:
 
     def _let_go(self, sequence: Sequence, blocks: int) -> None:
         """Free the `blocks` blocks of a preempted sequence, keeping what it can come back to."""
-        if self._swap_out(sequence):
-            self.pool.give_back(blocks - len(sequence.held))
-        else:
+        self._swap_out(sequence)
+        held, full = sequence.held, 0
+        if self.pool.caching:
             full = (sequence.computed + sequence.granted) // self.limits.block_size
-            full = full if self.pool.caching else 0
-            self.pool.give_back(blocks - max(full, len(sequence.held)))
-            own = [self.pool.enter(sequence.block_key(i)) for i in range(len(sequence.held), full)]
-            self.pool.release(reversed(own))
-        self.pool.release(reversed(sequence.held))
+        self.pool.give_back(blocks - max(full, len(held)))
+        own = [self.pool.enter(sequence.block_key(block)) for block in range(len(held), full)]
+        self.pool.release(reversed(held + own))
         sequence.held = []
         sequence.computed = 0
 
-    def _swap_out(self, sequence: Sequence) -> bool:
+    def _swap_out(self, sequence: Sequence) -> None:
         blocks = self.limits.blocks_for(sequence.computed)
-        if not 0 < blocks <= self.host_blocks:
-            return False
-        self.host_blocks -= blocks
-        self.moved_tokens += sequence.computed
-        sequence.swapped = sequence.computed
-        return True
+        if 0 < blocks <= self.host_blocks:
+            self.host_blocks -= blocks
+            self.moved_tokens += sequence.computed
+            sequence.swapped = sequence.computed
 
     def _swap_in(self, sequence: Sequence, budget: int) -> tuple[Sequence, int] | None:
         computed = sequence.swapped
@@ -348,6 +344,7 @@ class Engine:
         self.host_blocks += self.limits.blocks_for(computed)
         self.moved_tokens += computed
         sequence.computed, sequence.swapped = computed, 0
+        self._share(sequence, computed + tokens)
         if decodes:
             self.decoding.join(sequence)
             self.resumed.append(sequence)

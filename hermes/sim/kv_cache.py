@@ -44,7 +44,7 @@ class BlockPool:
         caching: Whether freed blocks keep their content until they are reused.
     """
 
-    __slots__ = ("_blank", "_idle", "_index", "_kept", "caching", "num_blocks")
+    __slots__ = ("_blank", "_idle", "_index", "_kept", "_last_retired", "caching", "num_blocks")
 
     def __init__(self, num_blocks: int, caching: bool) -> None:
         self.num_blocks = num_blocks
@@ -52,6 +52,7 @@ class BlockPool:
         self._blank = num_blocks  # free, holding nothing
         self._kept = 0  # free, holding a cached content
         self._idle: OrderedDict[CachedBlock | _Retired, None] = OrderedDict()  # next evicted first
+        self._last_retired: _Retired | None = None  # where it is the last of `_idle`
         self._index: dict[Hashable, list[CachedBlock]] = {}
 
     @property
@@ -76,7 +77,10 @@ class BlockPool:
             self._blank += blocks
         elif blocks:
             self._kept += blocks
-            self._idle[_Retired(blocks)] = None
+            if self._last_retired is None:
+                self._last_retired = _Retired(0)
+                self._idle[self._last_retired] = None
+            self._last_retired.blocks += blocks
 
     # -- cached contents ------------------------------------------------------------------------
 
@@ -111,6 +115,7 @@ class BlockPool:
             block.users -= 1
             if block.users == 0:
                 self._idle[block] = None
+                self._last_retired = None
                 self._kept += 1
 
     def idle(self, blocks: Iterable[CachedBlock]) -> int:
@@ -124,7 +129,7 @@ class BlockPool:
             if isinstance(entry, _Retired):
                 gone = min(blocks, entry.blocks)
                 entry.blocks -= gone
-                if not entry.blocks:
+                if not entry.blocks and entry is not self._last_retired:
                     del self._idle[entry]
                 blocks -= gone
                 continue

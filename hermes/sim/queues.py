@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from heapq import heappop, heappush
+from typing import Protocol
 
 from hermes.sim.registry import Registry
 from hermes.sim.sequence import Sequence
@@ -18,66 +19,43 @@ from hermes.sim.sequence import Sequence
 __all__ = ["QUEUE_ORDERS", "FirstComeFirstServed", "QueueOrder", "RankedQueue", "WaitingQueue"]
 
 
-class WaitingQueue(ABC):
+class WaitingQueue(Protocol):
     """Sequences that wait for admission."""
 
     @property
-    @abstractmethod
     def head(self) -> Sequence:
         """The next sequence; the queue must not be empty."""
 
-    @abstractmethod
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return how many wait."""
 
-    @abstractmethod
-    def __iter__(self) -> Iterator[Sequence]: ...
+    def __iter__(self) -> Iterator[Sequence]:
+        """Iterate over those who wait, in order."""
 
-    @abstractmethod
-    def push(self, sequence: Sequence) -> None:
+    def push(self, sequence: Sequence, /) -> None:
         """Add a sequence that arrived."""
 
-    @abstractmethod
-    def push_back(self, sequence: Sequence) -> None:
+    def push_back(self, sequence: Sequence, /) -> None:
         """Add a sequence that was preempted."""
 
-    @abstractmethod
-    def pop(self) -> Sequence:
+    def pop_head(self) -> Sequence:
         """Remove and return the head."""
 
 
-class FirstComeFirstServed(WaitingQueue):
+class FirstComeFirstServed(deque[Sequence]):
     """Order of arrival; preempted sequences return to the head."""
 
-    __slots__ = ("_queue",)
-
-    def __init__(self) -> None:
-        self._queue: deque[Sequence] = deque()
+    push = deque.append
+    push_back = deque.appendleft
+    pop_head = deque.popleft
 
     @property
     def head(self) -> Sequence:
         """The next sequence; see `WaitingQueue`."""
-        return self._queue[0]
-
-    def __len__(self) -> int:
-        return len(self._queue)
-
-    def __iter__(self) -> Iterator[Sequence]:
-        return iter(self._queue)
-
-    def push(self, sequence: Sequence) -> None:
-        """Add a sequence at the end."""
-        self._queue.append(sequence)
-
-    def push_back(self, sequence: Sequence) -> None:
-        """Add a sequence at the head."""
-        self._queue.appendleft(sequence)
-
-    def pop(self) -> Sequence:
-        """Remove and return the head."""
-        return self._queue.popleft()
+        return self[0]
 
 
-class RankedQueue(WaitingQueue):
+class RankedQueue:
     """Smallest rank first; arrival and request number settle what is equal."""
 
     __slots__ = ("_heap",)
@@ -96,13 +74,13 @@ class RankedQueue(WaitingQueue):
     def __iter__(self) -> Iterator[Sequence]:
         return (sequence for _, sequence in sorted(self._heap, key=lambda entry: entry[0]))
 
-    def push(self, sequence: Sequence) -> None:
+    def push(self, sequence: Sequence, /) -> None:
         """Add a sequence at its place."""
         heappush(self._heap, (sequence.rank, sequence))
 
     push_back = push
 
-    def pop(self) -> Sequence:
+    def pop_head(self) -> Sequence:
         """Remove and return the head."""
         return heappop(self._heap)[1]
 

@@ -16,7 +16,7 @@ from hermes.costs.step import StepCost
 from hermes.errors import SimulationError
 from hermes.metrics.gaps import TokenGaps
 from hermes.sim.batching import BatchingPolicy
-from hermes.sim.block import Run, decode_runs, elapsed, steps_reaching
+from hermes.sim.block import Run, decode_runs, steps_reaching, total
 from hermes.sim.clock import Alarm, Clock, begin_priority, end_priority
 from hermes.sim.engine import Batch, Engine
 from hermes.sim.sequence import Sequence
@@ -64,7 +64,7 @@ class Replica:
         self._fast_forward = fast_forward
         self._check = check
         self._end, self._begin = end_priority(index), begin_priority(index)
-        self._idle: Event | None = None
+        self._idle: Alarm | None = None
         self._alarm: Alarm | None = None  # the end of the block under way
         self._block: list[Run] = []
         self._block_steps = 0
@@ -79,8 +79,8 @@ class Replica:
         engine = self.engine
         engine.submit(sequence)
         if self._idle is not None:
-            idle, self._idle = self._idle, None
-            idle.succeed()
+            self._idle.set(0, self._begin)
+            self._idle = None
         elif (
             self._block_steps > 1
             and engine.waiting.head is sequence
@@ -111,16 +111,15 @@ class Replica:
         env, engine = self._env, self.engine
         while True:
             if not engine.has_work:
-                self._idle = env.event()
+                self._idle = Alarm(env)
                 yield self._idle
-                yield Alarm(env, 0, self._begin)
             elif env.peek() == env.now:
-                yield Alarm(env, 0, self._begin)  # let everything else of this tick happen first
+                yield Alarm(env).set(0, self._begin)  # let all else of this tick happen first
             batch = self._form()
             runs = self._durations(batch)
             self._block, self._block_start = runs, env.now
-            self._block_steps = sum(run.steps for run in runs)
-            self._alarm = Alarm(env, elapsed(runs, self._block_steps), self._end)
+            self._block_steps, ticks = total(runs)
+            self._alarm = Alarm(env).set(ticks, self._end)
             yield self._alarm
             self._finish_block(batch)
 

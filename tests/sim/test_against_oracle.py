@@ -188,7 +188,7 @@ ANY_HEALTH = list(HealthCheck)
 
 
 @pytest.mark.parametrize("batching", BATCHING)
-@settings(max_examples=150, deadline=None, suppress_health_check=ANY_HEALTH)
+@settings(max_examples=40, deadline=None, suppress_health_check=ANY_HEALTH)
 @given(st.data())
 def test_random_scenarios_equal_the_reference(batching: str, data: st.DataObject) -> None:
     assert_equal_to_reference(data.draw(cases(batching)))
@@ -196,7 +196,7 @@ def test_random_scenarios_equal_the_reference(batching: str, data: st.DataObject
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batching", BATCHING)
-@settings(max_examples=10_000, deadline=None, suppress_health_check=ANY_HEALTH)
+@settings(max_examples=5_000, deadline=None, suppress_health_check=ANY_HEALTH)
 @given(st.data())
 def test_many_random_scenarios_equal_the_reference(batching: str, data: st.DataObject) -> None:
     assert_equal_to_reference(data.draw(cases(batching)))

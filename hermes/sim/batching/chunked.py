@@ -32,8 +32,8 @@ class Chunked(BatchingPolicy):
             budget, refused = run_prefills(engine, batch, budget)
             preempted = preempted or refused
         if not preempted:
-            while budget > 0 and (admitted := engine.admit(budget)):
-                sequence, tokens = admitted
+            while engine.waiting and budget > 0 and (admitted := engine.admit(budget)):
+                tokens = admitted[1]
                 if tokens:
                     batch.prefills.append(admitted)
                 else:

@@ -26,7 +26,7 @@ class Continuous(BatchingPolicy):
 
 def admit_whole_prompts(engine: Engine, batch: Batch, budget: int) -> None:
     """Admit whole prompts while they fit the budget, and the first one even if it does not."""
-    while budget > 0 and len(engine.waiting) and not engine.waiting.head.swapped:
+    while budget > 0 and engine.waiting and not engine.waiting.head.swapped:
         tokens = engine.next_tokens()
         if tokens > budget and batch.prefills:
             break
@@ -41,7 +41,7 @@ def decode_step(engine: Engine) -> Batch:
     """Return a batch of every running decode, and of those that can be swapped in."""
     preempted = engine.grow_decodes()
     resumed = False
-    while not preempted and len(engine.waiting) and engine.waiting.head.swapped:
+    while not preempted and engine.waiting and engine.waiting.head.swapped:
         if engine.admit(1) is None:
             break
         resumed = True
