@@ -35,6 +35,9 @@ class Run(NamedTuple):
 
 def decode_runs(costs: StepCost, sequences: int, context_tokens: int, steps: int) -> list[Run]:
     """Return `steps` decode steps of a fixed batch as runs, one for each cost segment crossed."""
+    limit, base, slope = costs.decode_segment(sequences, context_tokens)
+    if context_tokens + (steps - 1) * sequences < limit:
+        return [Run(steps, base + slope * context_tokens, slope * sequences)]
     runs: list[Run] = []
     while steps > 0:
         limit, base, slope = costs.decode_segment(sequences, context_tokens)

@@ -50,6 +50,17 @@ class DecodeGroup:
         self.step += steps
         self.context += steps * self.size
 
+    @property
+    def due(self) -> bool:
+        """Whether a member has sampled its last token."""
+        heap = self._finishes
+        return bool(heap) and heap[0][0] <= self.step
+
+    @property
+    def next_blocks(self) -> int:
+        """The KV blocks that the next step takes."""
+        return self._residues[self.step % self.block_size]
+
     def pop_finished(self) -> list[Sequence]:
         """Remove and return the members that sampled their last token, oldest first."""
         finished: list[Sequence] = []
@@ -68,11 +79,9 @@ class DecodeGroup:
             heappop(heap)
         return heap[0][0] - self.step
 
-    def blocks_needed(self, steps: int = 1, after: int = 0) -> int:
+    def blocks_needed(self, steps: int, after: int = 0) -> int:
         """Return the KV blocks that `steps` steps take, once `after` steps have passed."""
         residues, size, start = self._residues, self.block_size, self.step + after
-        if steps == 1:
-            return residues[start % size]
         cycles, rest = divmod(steps, size)
         start %= size
         wrapped = start + rest - size
@@ -83,7 +92,8 @@ class DecodeGroup:
 
     def steps_within(self, free_blocks: int, limit: int, after: int = 0) -> int:
         """Return how many of `limit` steps, once `after` have passed, `free_blocks` suffice for."""
-        if limit <= 0 or self.blocks_needed(limit, after) <= free_blocks:
+        most = (limit // self.block_size + 1) * self.size
+        if most <= free_blocks or self.blocks_needed(limit, after) <= free_blocks:
             return limit
         cycles, left = divmod(free_blocks, self.size)
         steps = cycles * self.block_size

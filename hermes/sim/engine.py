@@ -126,10 +126,11 @@ class Engine:
             Whether any sequence was preempted.
         """
         preempted = False
-        while (needed := self.decoding.blocks_needed()) > self.pool.free:
+        while (needed := self.decoding.next_blocks) > self.pool.free:
             self.preempt_one()
             preempted = True
-        self.pool.take(needed)
+        if needed:
+            self.pool.take(needed)
         self._grown = True
         return preempted
 
@@ -139,13 +140,14 @@ class Engine:
         Returns:
             Whether the sequence may run; false when it was itself preempted.
         """
-        blocks_for = self.limits.blocks_for
-        needed = blocks_for(sequence.computed + tokens) - blocks_for(sequence.computed)
+        size, done = self.limits.block_size, sequence.computed
+        needed = -(-(done + tokens) // size) + (-done // size)
         while needed > self.pool.free:
             if self.preempt_one() is sequence:
                 return False
         self.pool.take(needed)
-        self._share(sequence, sequence.computed + tokens)
+        if sequence.prefix:
+            self._share(sequence, done + tokens)
         sequence.granted = tokens
         return True
 
@@ -165,27 +167,33 @@ class Engine:
             The sequence and the prompt tokens to compute, which are 0 for one that was swapped in
             and decodes in this step; None when there is no room, or nobody waits.
         """
-        if not self.waiting or self.num_running >= self.limits.max_num_seqs:
+        limits, pool = self.limits, self.pool
+        running = self.decoding.size + len(self.prefilling)
+        if not self.waiting or running >= limits.max_num_seqs:
             return None
         sequence = self.waiting.head
         if sequence.swapped:
             return self._swap_in(sequence, budget)
         head = self._cached_head(sequence)
-        computed = len(head) * self.limits.block_size
+        computed = len(head) * limits.block_size
         tokens = self._chunk(sequence.target - computed, budget)
-        known = sequence.target if self.limits.reserve_full_prompt else computed + tokens
-        needed = self.limits.blocks_for(known) - len(head) + self.pool.idle(head)
-        if needed + self._reserve() > self.pool.free:
+        known = sequence.target if limits.reserve_full_prompt else computed + tokens
+        needed = -(-known // limits.block_size) + (limits.watermark_blocks if running else 0)
+        if head:
+            needed -= len(head) - pool.idle(head)
+        if needed > pool.free:
             return None
         self._enter_running(sequence)
-        self.pool.hold(head)
-        sequence.held = head
+        if head:
+            pool.hold(head)
+            sequence.held = head
+            if sequence.scheduled < 0:
+                sequence.reused_tokens = computed
         sequence.computed = computed
-        if sequence.scheduled < 0:
-            sequence.reused_tokens = computed
         self.prefilling.append(sequence)
-        self.pool.take(self.limits.blocks_for(computed + tokens) - len(head))
-        self._share(sequence, computed + tokens)
+        pool.take(-(-(computed + tokens) // limits.block_size) - len(head))
+        if sequence.prefix:
+            self._share(sequence, computed + tokens)
         sequence.granted = tokens
         return sequence, tokens
 
@@ -240,7 +248,8 @@ class Engine:
             if steps > 1:
                 self.pool.take(decoding.blocks_needed(steps - 1))
                 decoding.advance(steps - 1)
-            finished = decoding.pop_finished()
+            if decoding.due:
+                finished = decoding.pop_finished()
         self._grown = False
         for sequence, tokens in batch.prefills:
             sequence.granted = 0
@@ -248,11 +257,11 @@ class Engine:
             if sequence.computed == sequence.target:
                 self.prefilling.remove(sequence)
                 self._sampled(sequence, now, finished)
-        if len(finished) > 1:
+        if finished:
             finished.sort(key=_ticket)
-        for sequence in finished:
-            self._retire(sequence)
-        self._running.tidy(self.num_running)
+            for sequence in finished:
+                self._retire(sequence)
+            self._running.tidy(self.num_running)
         return finished
 
     def _sampled(self, sequence: Sequence, now: int, finished: list[Sequence]) -> None:
@@ -269,13 +278,13 @@ class Engine:
     # -- the queue and the running list ---------------------------------------------------------
 
     def _enqueue(self, sequence: Sequence) -> None:
-        self.queued_blocks += self.limits.blocks_for(sequence.target)
+        self.queued_blocks -= -sequence.target // self.limits.block_size
         if self._order.ranked:
             sequence.rank = (self._order.rank(sequence), sequence.arrival, sequence.request_id)
 
     def _enter_running(self, sequence: Sequence) -> None:
         self.waiting.pop_head()
-        self.queued_blocks -= self.limits.blocks_for(sequence.target)
+        self.queued_blocks += -sequence.target // self.limits.block_size
         self._running.append(sequence)
 
     def _reserve(self) -> int:
@@ -285,7 +294,7 @@ class Engine:
         threshold = self.limits.long_prefill_token_threshold
         if 0 < threshold < tokens and self.num_running + len(self.waiting) > 1:
             tokens = threshold
-        return min(tokens, budget)
+        return tokens if tokens < budget else budget
 
     # -- blocks ---------------------------------------------------------------------------------
 
@@ -307,10 +316,12 @@ class Engine:
     def _retire(self, sequence: Sequence) -> None:
         """Free the blocks of a sequence that is done."""
         full, rest = divmod(sequence.computed, self.limits.block_size)
-        self.pool.give_back(rest > 0)
+        if rest:
+            self.pool.give_back(1)
         self.pool.retire(full - len(sequence.held))
-        self.pool.release(reversed(sequence.held))
-        sequence.held = []
+        if sequence.held:
+            self.pool.release(reversed(sequence.held))
+            sequence.held = []
         sequence.ticket = -1
 
     def _let_go(self, sequence: Sequence, blocks: int) -> None:

@@ -204,6 +204,10 @@ class Replica:
         add, left = self.gaps.add, steps
         if self._stalled:
             self._log_first_gaps(batch.decodes, self._block[0].first)
+        elif len(self._block) == 1:
+            _, first, delta = self._block[0]
+            add(first, delta, steps, batch.decodes)
+            return
         for position, run in enumerate(self._block):
             inside = min(left, run.steps)
             logged = position == 0 and bool(self._stalled)
