@@ -44,10 +44,8 @@ class FlowNetwork:
     def __init__(self, env: Clock, links: Iterable[Link]) -> None:
         self._env = env
         self._links = {link.name: link for link in links}
-        self._lanes = {
-            name: Lane(index, name, grains_per_tick(link.bytes_per_second))
-            for index, (name, link) in enumerate(self._links.items())
-        }
+        self._indices = {name: index for index, name in enumerate(self._links)}
+        self._lanes: dict[str, Lane] = {}  # of links that have been asked for
         self._paths: dict[tuple[str, ...], Path] = {}
         self._flows = 0
         self._turns: list[tuple[int, int, Flow]] = []  # begins, and ends of production
@@ -151,9 +149,13 @@ class FlowNetwork:
         return path
 
     def _lane(self, name: str) -> Lane:
-        if name not in self._lanes:
-            raise UnknownNameError.among("link", name, self._lanes)
-        return self._lanes[name]
+        lane = self._lanes.get(name)
+        if lane is None:
+            if name not in self._links:
+                raise UnknownNameError.among("link", name, self._links)
+            capacity = grains_per_tick(self._links[name].bytes_per_second)
+            lane = self._lanes[name] = Lane(self._indices[name], name, capacity)
+        return lane
 
     # -- the alarm ------------------------------------------------------------------------------
 
