@@ -12,7 +12,8 @@ its share up to then. The arithmetic is in whole numbers (see `hermes.sim.sharin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
 
 from simpy import Event
@@ -23,7 +24,7 @@ from hermes.scenario.units import TICKS_PER_SECOND
 from hermes.sim.clock import Alarm, Clock
 from hermes.sim.flow import Flow, Path
 from hermes.sim.link import Link, LinkUse
-from hermes.sim.sharing import GRAINS, SLACK, Lane, Share, component, fill, grains_per_tick
+from hermes.sim.sharing import GRAINS, SLACK, Lane, Share, grains_per_tick, share_out
 
 __all__ = ["Flow", "FlowNetwork", "Link", "LinkUse"]
 
@@ -33,21 +34,23 @@ _STALE = 256  # entries for ends that were moved, before they are swept
 class FlowNetwork:
     """Links, and the flows over them.
 
-    A flow costs O(log n) where no link of its path is contended or only one is; else the flows
-    tied together by contended links are filled anew, O(n log n) in their distinct paths.
+    A flow costs O(log n) where no link of its path is contended, or one is and flows over it have
+    few distinct peaks and weights. Else rates are found anew for the flows that contended links
+    tie together, O(n log n) in their distinct paths, peaks and weights.
 
     Args:
         env: The SimPy environment.
         links: Links with distinct names.
     """
 
-    def __init__(self, env: Clock, links: Iterable[Link]) -> None:
+    def __init__(self, env: Clock, links: Sequence[Link]) -> None:
         self._env = env
         self._links = {link.name: link for link in links}
-        self._lanes = {
-            name: Lane(index, name, grains_per_tick(link.bytes_per_second))
-            for index, (name, link) in enumerate(self._links.items())
-        }
+        if len(self._links) < len(links):
+            twice = [name for name, n in Counter(link.name for link in links).items() if n > 1]
+            raise SimulationError(f"several links are called {', '.join(twice)}")
+        self._indices = {name: index for index, name in enumerate(self._links)}
+        self._lanes: dict[str, Lane] = {}  # of links that have been asked for
         self._paths: dict[tuple[str, ...], Path] = {}
         self._flows = 0
         self._turns: list[tuple[int, int, Flow]] = []  # begins, and ends of production
@@ -151,9 +154,13 @@ class FlowNetwork:
         return path
 
     def _lane(self, name: str) -> Lane:
-        if name not in self._lanes:
-            raise UnknownNameError.among("link", name, self._lanes)
-        return self._lanes[name]
+        lane = self._lanes.get(name)
+        if lane is None:
+            if name not in self._links:
+                raise UnknownNameError.among("link", name, self._links)
+            capacity = grains_per_tick(self._links[name].bytes_per_second)
+            lane = self._lanes[name] = Lane(self._indices[name], name, capacity)
+        return lane
 
     # -- the alarm ------------------------------------------------------------------------------
 
@@ -306,9 +313,7 @@ class FlowNetwork:
         self._mark += 1
         for lane in self._touched.values():
             if lane.contended and lane.mark != self._mark:
-                lanes, shares = component(lane, self._mark)
-                fill(lanes, shares)
-                for share in shares:
+                for share in share_out(lane, self._mark):
                     if share.fair != share.rate:
                         share.settle(now)
                         share.rate = share.fair

@@ -11,7 +11,7 @@ began, so that a member is not touched until it ends: its end is a point on that
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from fractions import Fraction
 from heapq import heapify, heappop, heappush, heapreplace
 from math import inf
@@ -23,12 +23,14 @@ from hermes.scenario.units import TICKS_PER_SECOND
 if TYPE_CHECKING:
     from hermes.sim.flow import Flow
 
-__all__ = ["GRAINS", "SLACK", "Lane", "Share", "component", "fill", "grains_per_tick"]
+__all__ = ["GRAINS", "SLACK", "Lane", "Share", "grains_per_tick", "share_out"]
 
 GRAINS = 1 << 128
 """Grains in a byte."""
 SLACK = GRAINS >> 60
 """A flow with no more than this left is done: at 1 GB/s, less than 1e-15 of a tick."""
+
+_peak_level = attrgetter("peak_level")
 
 
 def grains_per_tick(bytes_per_second: float) -> int | None:
@@ -128,7 +130,7 @@ class Share:
         self.peak_level = peak // weight
         self.count = 0
         self.rate = 0 if lanes else peak
-        self.fair = self.rate  # what `fill` found
+        self.fair = self.rate  # what `share_out` found
         self.served = 0
         self.since = now
         self.ends: list[tuple[int, int, Flow]] = []  # a heap; flows that left are still in it
@@ -169,7 +171,8 @@ class Share:
 
     def take_ended(self) -> list[Flow]:
         """Return the members that are done by the last settlement; they stay counted."""
-        ends, reached, ended = self.ends, self.served + SLACK, []
+        ends, reached = self.ends, self.served + SLACK
+        ended: list[Flow] = []
         while ends and ends[0][0] <= reached:
             end, _, flow = heappop(ends)
             again = ended and ended[-1] is flow  # it left and came back
@@ -178,40 +181,18 @@ class Share:
         return ended
 
 
-def component(start: Lane, mark: int) -> tuple[list[Lane], list[Share]]:
-    """Return the contended lanes that flows tie to `start`, and their shares, marked."""
-    start.mark = mark
-    lanes, shares = [start], []
-    for lane in lanes:  # grows while it is walked
-        for share in lane.shares.values():
-            if share.mark != mark:
-                share.mark = mark
-                shares.append(share)
-                for other in share.lanes:
-                    if other.mark != mark:
-                        other.mark = mark
-                        lanes.append(other)
-    return lanes, shares
+def share_out(start: Lane, mark: int) -> list[Share]:
+    """Find the `fair` rate of every share that contended lanes tie to `start`; return them.
 
-
-def fill(lanes: Iterable[Lane], shares: Sequence[Share]) -> None:
-    """Set each share's `fair` rate by progressive filling.
-
-    The level (rate per weight) of all flows rises together; a flow stops at its peak, or when a
-    lane it crosses is full. O(n log n) in shares and lanes.
+    Progressive filling: the level (rate per weight) of all flows rises together; a flow stops at
+    its peak, or when a lane it crosses is full. O(n log n) in shares and lanes. What it reaches is
+    marked.
     """
-    for lane in lanes:
-        lane.residual = lane.capacity or 0
-        lane.weight = 0
-    for share in shares:
-        share.fair = 0
-        weight = share.count * share.weight
-        for lane in share.lanes:
-            lane.weight += weight
+    lanes, shares = _component(start, mark)
     levels = [(lane.residual // lane.weight, lane.index, lane) for lane in lanes if lane.weight]
     heapify(levels)
-    by_peak = sorted(shares, key=attrgetter("peak_level"))
-    capped = 0
+    by_peak = sorted(shares, key=_peak_level)
+    capped, count = 0, len(by_peak)
     while levels:
         level, index, lane = levels[0]
         if not lane.weight:
@@ -222,22 +203,44 @@ def fill(lanes: Iterable[Lane], shares: Sequence[Share]) -> None:
             heapreplace(levels, (now, index, lane))
             continue
         first = capped
-        while capped < len(by_peak) and by_peak[capped].peak_level <= level:
-            share = by_peak[capped]
-            if not share.fair:
-                _stop(share, min(share.peak, share.weight * level))
+        while capped < count and by_peak[capped].peak_level <= level:
             capped += 1
         if capped > first:
-            continue
-        heappop(levels)
+            _stop(by_peak[first:capped], level)
+        else:
+            heappop(levels)
+            _stop(lane.shares.values(), level)
+    return shares
+
+
+def _component(start: Lane, mark: int) -> tuple[list[Lane], list[Share]]:
+    """Return the contended lanes that flows tie to `start`, and their shares, made ready."""
+    start.mark, start.residual, start.weight = mark, start.capacity or 0, 0
+    lanes, shares = [start], []
+    for lane in lanes:  # grows while it is walked
         for share in lane.shares.values():
-            if not share.fair:
-                _stop(share, share.weight * level)
+            if share.mark == mark:
+                continue
+            share.mark = mark
+            share.fair = 0
+            shares.append(share)
+            weight = share.count * share.weight
+            for other in share.lanes:
+                if other.mark != mark:
+                    other.mark, other.residual, other.weight = mark, other.capacity or 0, 0
+                    lanes.append(other)
+                other.weight += weight
+    return lanes, shares
 
 
-def _stop(share: Share, rate: int) -> None:
-    share.fair = rate
-    used, weight = share.count * rate, share.count * share.weight
-    for lane in share.lanes:
-        lane.residual -= used
-        lane.weight -= weight
+def _stop(shares: Iterable[Share], level: int) -> None:
+    """Give the shares that still rise their rate at a level, and take it from their lanes."""
+    for share in shares:
+        if share.fair:
+            continue
+        rate = share.weight * level
+        share.fair = rate = rate if rate < share.peak else share.peak
+        used, weight = share.count * rate, share.count * share.weight
+        for lane in share.lanes:
+            lane.residual -= used
+            lane.weight -= weight

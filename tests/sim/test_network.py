@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from fractions import Fraction
 from itertools import pairwise
 
@@ -295,6 +296,11 @@ def test_a_link_without_bandwidth_is_refused(bandwidth):
         Link("a", bandwidth)
 
 
+def test_two_links_of_one_name_are_refused():
+    with pytest.raises(SimulationError, match="several links are called a"):
+        FlowNetwork(Clock(initial_time=0), [Link("a", TB), Link("b", TB), Link("a", TB)])
+
+
 @pytest.mark.parametrize(
     ("path", "size", "options"),
     [
@@ -361,6 +367,25 @@ def simulate(links, wanted, watch=None):
 @given(links=NETWORKS, wanted=st.lists(transfers(), max_size=12))
 def test_it_agrees_with_exact_fractions_to_the_tick(links, wanted):
     _, flows = simulate(links, wanted)
+    assert [flow.finished for flow in flows] == finish_ticks(links, wanted)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_gigabytes_over_seconds_agree_to_the_tick_too(seed):
+    rng = random.Random(seed)
+    ports = [*(f"out{n}" for n in range(4)), *(f"in{n}" for n in range(4)), "core"]
+    links = {port: (rng.randrange(10**9, 5 * 10**10), rng.randrange(10**6)) for port in ports}
+    wanted = [
+        Transfer(
+            start=rng.randrange(10**12),
+            path=(f"out{rng.randrange(4)}", "core", f"in{rng.randrange(4)}"),
+            size=rng.randrange(6 * 10**9),
+            weight=rng.choice([1, 1, 2]),
+            cap=rng.choice([None, None, 10**9 + 3]),
+        )
+        for _ in range(40)
+    ]
+    flows = simulate(links, wanted)[1]
     assert [flow.finished for flow in flows] == finish_ticks(links, wanted)
 
 
