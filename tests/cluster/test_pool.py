@@ -61,7 +61,7 @@ def test_a_learning_sampler_works_through_ray(ray_session, tmp_path):
 
 
 def test_exceptions_and_soft_time_limits_are_rows(ray_session):
-    rows = collected(ray_session, trials(POLICY + "Raises", POLICY + "Spins", "chunked"), 0.5)
+    rows = collected(ray_session, trials(POLICY + "Raises", POLICY + "Spins", "chunked"), 3.0)
     assert [rows[number]["status"] for number in range(3)] == ["failed", "timeout", "completed"]
     assert rows[0]["error_type"] == "ValueError"
 
@@ -86,7 +86,7 @@ def test_a_worker_lost_once_costs_nothing_but_time(ray_session, died_marker):
 def test_a_trial_that_no_alarm_reaches_is_ended_with_its_process(ray_session):
     limits = PoolLimits(grace_s=1.0)
     given = trials(POLICY + "IgnoresItsAlarm", "chunked", "chunked")
-    rows = collected(ray_session, given, 0.5, limits)
+    rows = collected(ray_session, given, 3.0, limits)
     assert (rows[0]["status"], rows[0]["error_type"]) == ("timeout", "TrialTimeoutError")
     assert "its process was ended" in rows[0]["error"]
     assert rows[1]["status"] == rows[2]["status"] == "completed"

@@ -57,7 +57,7 @@ def test_a_warm_process_returns_the_bits_of_a_cold_one():
     ],
 )
 def test_whatever_goes_wrong_is_in_the_row(overrides, status, error_type):
-    row = row_of(overrides, limit=0.3)
+    row = row_of(overrides, limit=1.0)
     assert (row["status"], row["error_type"]) == (status, error_type)
     assert 0 < len(row["error"]) <= 1010
     assert row["trial_seconds"] >= 0

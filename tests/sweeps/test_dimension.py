@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hermes.errors import InputError
@@ -52,6 +52,7 @@ WRITTEN = st.one_of(
 )  # fmt: skip
 
 
+@settings(deadline=None)  # the first example imports Optuna
 @given(WRITTEN, UNIFORM)
 def test_a_drawn_value_survives_the_store_and_the_sampler(written, uniform):
     space = dimension(written)
@@ -62,6 +63,7 @@ def test_a_drawn_value_survives_the_store_and_the_sampler(written, uniform):
     assert space.distribution()._contains(space.to_parameter(value))
 
 
+@settings(deadline=None)
 @given(WRITTEN)
 def test_places_run_from_the_first_value_to_the_last(written):
     space = dimension(written)
@@ -74,6 +76,7 @@ def test_places_run_from_the_first_value_to_the_last(written):
         assert space.draw(1 - 2**-53) == values[-1]
 
 
+@settings(deadline=None)
 @given(st.one_of(st.tuples(st.just("int"), st.booleans()), st.tuples(st.just("float"), st.booleans())), UNIFORM)  # fmt: skip  # noqa: E501
 def test_draws_stay_in_their_range(kind, uniform):
     name, log = kind

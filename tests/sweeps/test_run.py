@@ -106,14 +106,14 @@ def test_a_study_of_which_nothing_can_exist_says_why(tmp_path):
 )  # fmt: skip
 def test_a_trial_that_fails_is_a_row_and_the_study_goes_on(tmp_path, policy, status, error_type):
     space = {"clients.chat.batching": [POLICY + policy, "chunked"]}
-    outcome = run_here(loaded(tmp_path, space=space, trial_timeout_s=0.3), tmp_path / "out")
+    outcome = run_here(loaded(tmp_path, space=space, trial_timeout_s=1.0), tmp_path / "out")
     assert outcome.counts == {"completed": 1, status: 1}
     assert outcome.failed == 1
     row = read_trials(tmp_path / "out").iloc[0]
     assert (row["status"], row["error_type"]) == (status, error_type)
     assert 0 < len(row["error"]) <= 1010
     assert row["feasible"] is None or row["feasible"] != row["feasible"]
-    again = run_here(loaded(tmp_path, space=space, trial_timeout_s=0.3), tmp_path / "out",
+    again = run_here(loaded(tmp_path, space=space, trial_timeout_s=1.0), tmp_path / "out",
                      resume=True)  # fmt: skip
     assert again.counts == outcome.counts, "a finished trial is not run again"
 
