@@ -12,7 +12,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import click
 import typer
 
 from hermes.errors import HermesError, InputError, StudyLockedError
@@ -63,11 +62,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def _run(arguments: list[str] | None) -> int:
     try:
-        code = app(args=arguments, standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+        app(args=arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
+    except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has left; say nothing on the way out
@@ -75,7 +73,7 @@ def _run(arguments: list[str] | None) -> int:
     except HermesError as error:
         typer.echo(f"error: {error}", err=True)
         return 2 if isinstance(error, (InputError, StudyLockedError)) else 1
-    return int(code or 0)
+    return 0
 
 
 @app.callback(invoke_without_command=True)
@@ -101,7 +99,7 @@ def simulate(
     ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
-) -> int:
+) -> None:
     """Simulate one scenario and print its metrics."""
     from hermes import __version__
     from hermes.results.run_folder import write_run
@@ -131,12 +129,18 @@ def simulate(
         if out is not None:
             typer.echo(f"\nwrote {out / 'summary.json'} and {out / 'requests.parquet'}")
     attained = result.summary["slo_attainment"] or 0.0
-    return 1 if gate and attained < source.scenario.slo.attainment else 0
+    if gate and attained < source.scenario.slo.attainment:
+        raise typer.Exit(1)
 
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="Scenario or study (YAML).", show_default=False)],
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="Scenario or study (YAML), or the name of a bundled study.", show_default=False
+        ),
+    ],
     overrides: Overrides = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
@@ -145,8 +149,9 @@ def check(
     from hermes.scenario.yaml import read_yaml
     from hermes.sim.explain import explain
 
-    value = read_yaml(file).value
-    if isinstance(value, dict) and "space" in value:
+    bundled = not Path(file).exists() and Path(file).suffix not in {".yaml", ".yml"}
+    value = None if bundled else read_yaml(file).value
+    if bundled or (isinstance(value, dict) and "space" in value):
         from hermes.sweeps import explain_study, load_study
 
         facts = explain_study(load_study(file, overrides))
@@ -189,7 +194,7 @@ def sweep(
         bool, typer.Option("--report/--no-report", help="Write the report at the end.")
     ] = True,
     quiet: Quiet = False,
-) -> int:
+) -> None:
     """Run a study: try many deployments, keep every result, report the best."""
     from hermes.sweeps import load_study, run_study
 
@@ -208,7 +213,7 @@ def sweep(
         typer.echo(
             f"interrupted; finish with: hermes sweep {study} --out {folder} --resume", err=True
         )
-        return 130
+        raise typer.Exit(130)
     if report:
         from hermes.results import write_report
 
@@ -216,7 +221,8 @@ def sweep(
         if not quiet:
             _print_front(folder)
             typer.echo(f"\nreport: {paths['html']}")
-    return 1 if outcome.failed else 0
+    if outcome.failed:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -42,14 +42,19 @@ def settings_text(report: Report, number: int) -> str:
 
 
 def winners(report: Report) -> list[Winner]:
-    """Return the trials to show first: the knee, then the best in each objective."""
+    """Return the trials to show first: the best in each objective, and the knee.
+
+    Limits turn a trade-off into a question with an answer: what is best in the first objective
+    within them. Without limits the knee stands first.
+    """
     if report.knee is None:
         miss = report.nearest_miss
         return [] if miss is None else [Winner("Nearest miss", miss)]
     chosen = [Winner(_superlative(name, way), report.best[name])
               for name, way in report.objectives.items()]  # fmt: skip
     if len(report.objectives) > 1:
-        chosen.insert(0, Winner("Best trade-off (knee)", report.knee))
+        place = 1 if report.constraints else 0
+        chosen.insert(place, Winner("Best trade-off (knee)", report.knee))
     merged: dict[int, list[str]] = {}
     for winner in chosen:
         merged.setdefault(winner.number, []).append(winner.title)
@@ -66,7 +71,9 @@ def headline(report: Report) -> str:
             if completed
             else "No trial completed, so there is no answer yet"
         )
-    return f"{chosen[0].title.partition(' (')[0]}: {settings_text(report, chosen[0].number)}"
+    title = chosen[0].title.partition(" (")[0].partition(" · ")[0]
+    within = " within the limits" if report.constraints and len(report.objectives) > 1 else ""
+    return f"{title}{within}: {settings_text(report, chosen[0].number)}"
 
 
 def answer_sentences(report: Report) -> list[str]:
@@ -86,10 +93,14 @@ def answer_sentences(report: Report) -> list[str]:
     place = (
         "No other configuration tried is better in any objective."
         if size == 1
-        else f"It is the knee of the Pareto front, the {size} configurations that no other one "
-        "tried beats."
+        else f"It is {_standing(report, first)} the Pareto front, the {size} configurations that "
+        "no other one tried beats."
     )
     return [f"{gives}.", place]
+
+
+def _standing(report: Report, winner: Winner) -> str:
+    return "the knee of" if winner.number == report.knee else "one end of"
 
 
 def outcome_text(row: Mapping[str, Any], report: Report) -> str:
