@@ -1,4 +1,4 @@
-"""Run a study on the Ray cluster this script was submitted to: `ray submit ... run_study.py STUDY`."""
+"""Run a study on the Ray cluster this script was submitted to: `run_study.py STUDY`."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ def write_requests(path: Path, requests: RequestColumns) -> None:
     Times are whole nanoseconds from the start of the workload. `queue_ns + prefill_ns + decode_ns`
     is exactly `last_token_ns - arrival_ns`; times of what never happened are null.
     """
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     done = requests.completed
     missing = ~done

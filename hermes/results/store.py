@@ -65,4 +65,5 @@ def read_trials(path: str | Path) -> pd.DataFrame:
     if not tables:
         raise InputError("the study has no finished trial yet", file=str(folder))
     table = pa.concat_tables(tables, promote_options="default")
-    return without_duplicates(table).to_pandas()
+    frame: pd.DataFrame = without_duplicates(table).to_pandas()
+    return frame

@@ -12,8 +12,8 @@ from hermes.scenario.scenario import Scenario
 from hermes.scenario.units import TICKS_PER_SECOND
 from hermes.sim.batching import BATCHING
 from hermes.sim.deployment import ClientPlan, resolve
-from hermes.sim.registry import Registry
 from hermes.sim.queues import QUEUE_ORDERS
+from hermes.sim.registry import Registry
 from hermes.sim.routing import ROUTING
 from hermes.workload import build_workload
 

@@ -28,7 +28,7 @@ class CachedBlock:
 
 
 class _Retired:
-    """Full blocks whose content nobody can ask for again; they only take their turn in eviction."""
+    """Full blocks whose content nobody can ask for again; they wait for their turn."""
 
     __slots__ = ("blocks",)
 
@@ -119,7 +119,7 @@ class BlockPool:
                 self._kept += 1
 
     def idle(self, blocks: Iterable[CachedBlock]) -> int:
-        """Return how many of some cached blocks are free, so that holding them uses up free ones."""
+        """Return how many of some cached blocks are free, and would be so no more when held."""
         return sum(block.users == 0 for block in blocks)
 
     def _evict(self, blocks: int) -> None:

@@ -177,7 +177,7 @@ class FlowNetwork:
     def _set_alarm(self, tick: int) -> None:
         """Wake at a tick or before: an alarm that is early is left as it is."""
         if self._alarm is None:
-            self._alarm = Alarm(self._env, tick - self._env.now, NORMAL)
+            self._alarm = Alarm(self._env).set(tick - self._env.now, NORMAL)
             self._alarm.callbacks.append(self._wake)
         elif tick < self._alarm_tick:
             self._alarm = self._alarm.moved(tick - self._env.now, NORMAL)

@@ -9,6 +9,7 @@ from then on, which is where it would have been seen.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 
 from simpy import Event
 
@@ -21,7 +22,28 @@ from hermes.sim.clock import Alarm, Clock, begin_priority, end_priority
 from hermes.sim.engine import Batch, Engine
 from hermes.sim.sequence import Sequence
 
-__all__ = ["Replica"]
+__all__ = ["Replica", "ReplicaSetup"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSetup:
+    """What a replica is made of.
+
+    Attributes:
+        engine: The scheduler state.
+        policy: Forms the batches.
+        costs: Puts a duration on them.
+        move_ticks: Ticks to move the KV of so many tokens to or from host memory.
+        fast_forward: Whether undisturbed steps are taken as one event; the results are the same.
+        check: Whether the engine's laws are checked after every block of steps.
+    """
+
+    engine: Engine
+    policy: BatchingPolicy
+    costs: StepCost
+    move_ticks: Callable[[int], int]
+    fast_forward: bool = True
+    check: bool = False
 
 
 class Replica:
@@ -30,39 +52,29 @@ class Replica:
     Args:
         env: The SimPy environment; its time is integer ticks.
         index: Its number among all replicas; settles what shares a tick.
-        engine: The scheduler state.
-        policy: Forms the batches.
-        costs: Puts a duration on them.
-        move_ticks: Ticks to move the KV of so many tokens to or from host memory.
+        setup: What it is made of.
         on_finish: Called with each sequence that sampled its last token, and the tick.
-        fast_forward: Whether undisturbed steps are taken as one event; the results are the same.
-        check: Whether the engine's laws are checked after every block of steps.
     """
 
     def __init__(
         self,
         env: Clock,
         index: int,
-        engine: Engine,
-        policy: BatchingPolicy,
-        costs: StepCost,
-        move_ticks: Callable[[int], int],
+        setup: ReplicaSetup,
         on_finish: Callable[[Sequence, int], None],
-        fast_forward: bool = True,
-        check: bool = False,
     ) -> None:
         self.index = index
-        self.engine = engine
+        self.engine = setup.engine
         self.gaps = TokenGaps()
         self.steps = 0
         self.busy_ticks = 0
         self._env = env
-        self._policy = policy
-        self._costs = costs
-        self._move_ticks = move_ticks
+        self._policy = setup.policy
+        self._costs = setup.costs
+        self._move_ticks = setup.move_ticks
         self._on_finish = on_finish
-        self._fast_forward = fast_forward
-        self._check = check
+        self._fast_forward = setup.fast_forward
+        self._check = setup.check
         self._end, self._begin = end_priority(index), begin_priority(index)
         self._idle: Alarm | None = None
         self._alarm: Alarm | None = None  # the end of the block under way

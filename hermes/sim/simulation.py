@@ -13,7 +13,7 @@ from hermes.sim.clock import Clock
 from hermes.sim.coordinator import Coordinator, Route
 from hermes.sim.deployment import ClientPlan, Deployment, resolve
 from hermes.sim.engine import Engine
-from hermes.sim.replica import Replica
+from hermes.sim.replica import Replica, ReplicaSetup
 from hermes.workload import Workload, build_workload
 from hermes.workload.streams import stream
 
@@ -113,16 +113,14 @@ def _start_replicas(
 def _start_replica(
     env: Clock, index: int, client: ClientPlan, coordinator: Coordinator, options: dict[str, bool]
 ) -> Replica:
-    return Replica(
-        env,
-        index,
+    setup = ReplicaSetup(
         Engine(client.limits, client.order()),
         client.batching(),
         client.costs,
         lambda tokens: seconds_to_ticks(tokens * client.move_seconds_per_token),
-        coordinator.finished,
         **options,
     )
+    return Replica(env, index, setup, coordinator.finished)
 
 
 def _routes(

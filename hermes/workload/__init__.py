@@ -20,8 +20,8 @@ from hermes.workload.workload import Column, Prefixes, Workload
 
 __all__ = [
     "Column",
-    "Prefixes",
     "CsvTable",
+    "Prefixes",
     "Trace",
     "TraceReader",
     "TraceRow",

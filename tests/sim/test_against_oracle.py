@@ -16,7 +16,7 @@ from hermes.sim.limits import EngineLimits
 from hermes.sim.simulation import simulate_deployment
 from hermes.workload import Prefixes
 from tests.oracle.reference import ROUTERS, ReferenceReplica, Request, run_reference
-from tests.sim.deployments import US, deployment, linear, limits, workload
+from tests.sim.deployments import US, deployment, limits, linear, workload
 
 SCENARIO = Scenario.model_validate(
     {

@@ -1,8 +1,9 @@
 """Queueing theory through Hermes' own queue: a replica that serves so many requests at a time.
 
 With `max_num_seqs: c` and steps of constant time, a replica is c servers with one queue, whose
-service times are set by the output lengths. Exact values from Kleinrock (1975) and Pollaczek-Khinchine; intervals are 99.9 %
-over independent replications, and must be narrow enough to mean something.
+service times are set by the output lengths. Exact values from Kleinrock (1975) and
+Pollaczek-Khinchine; intervals are 99.9 % over independent replications, and must be narrow enough to
+mean something.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def test_mean_wait_closely(load: float, servers: int, expected: float) -> None:
 
 
 def test_littles_law_holds_on_every_run() -> None:
-    """The time-average number of requests equals arrival rate times mean time in system, exactly."""
+    """Requests in the system, integrated over time, are the times in system, summed: exactly."""
     rng = np.random.default_rng(5)
     requests = [
         (int(a), int(p), int(o))
