@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hermes.metrics import FleetUse, RequestColumns, TokenGaps, summarize
@@ -120,7 +121,7 @@ def _start_replica(
         client.batching(),
         client.costs,
         lambda tokens: seconds_to_ticks(tokens * client.move_seconds_per_token),
-        coordinator.finished,
+        partial(coordinator.finished, front_end=client.costs.request_ticks),
         **options,
     )
 
