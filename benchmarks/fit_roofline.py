@@ -1,258 +1,209 @@
-"""Fit the roofline's constants on measured operators and print how far off they are.
+"""Fit the laws of the roofline on measured operators and print how far off they are.
 
     python benchmarks/fit_roofline.py FOLDER [--write FILE]
 
 FOLDER holds one folder a device in the layout of NVIDIA's aiconfigurator database (`h100_sxm/gemm/
-vllm/...`). Every error printed is that of step times against sums of those operators: on the models
-of the fit, on models left out of it, and, for the general constants, on a device left out of it.
-Needs scipy, which nothing else here does.
+vllm/...`). A law is fitted on two thirds of the shapes of its operator and its error measured on
+the rest; a general law is fitted on all devices and its error measured on each device left out.
+`accuracy.py` says what that means for whole steps. Needs scipy, which nothing else here does.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from operator_sums import Operators, Step, step_seconds
+from operator_rows import FAMILIES, Rows, read_latent_rows, read_rows
 
-from hermes.catalog import Device, Model, find_device, find_model
-from hermes.costs.memory import (
-    allowed_tensor_parallel_sizes,
-    kv_bytes_per_token_per_device,
-    weight_bytes_per_device,
-)
-from hermes.costs.work import Terms, compile_work
+from hermes.catalog import Device, find_device
+from hermes.costs.chip import Chip
 
-FITTED = (
-    "Llama-3.1-8B",
-    "Qwen2.5-7B",
-    "Qwen3-14B",
-    "Mistral-Small-24B-Instruct-2501",
-    "Llama-3.1-70B",
-)
-HELD_OUT = (
-    "Qwen3-8B",
-    "Mistral-Nemo-Instruct-2407",
-    "Qwen3-32B",
-    "CodeLlama-34b-hf",
-    "Qwen2.5-72B",
-    "Mistral-Large-Instruct-2407",
-)
 FOLDERS = {
     "h100_sxm": "h100-sxm",
     "a100_sxm": "a100-sxm-80",
     "b200_sxm": "b200-sxm",
     "l40s": "l40s",
 }
-SAME_CHIP = {
-    "h100-sxm": "h100-pcie h100-nvl h800-sxm h20-sxm h200-sxm gh200-96 gh200-144",
-    "a100-sxm-80": "a100-sxm-40 a100-pcie-40 a100-pcie-80 a800-sxm-80 a30",
-    "b200-sxm": "b300-sxm gb200 gb300",
-    "l40s": "l4 rtx-4090",
-}
 SOURCE = "github:ai-dynamo/aiconfigurator@095f58a51c4c systems/data (Apache-2.0)"
 COLUMNS = [
     "device",
-    "dtype",
     "engine",
+    "operator",
+    "dtype",
     "compute_efficiency",
     "memory_efficiency",
-    "layer_overhead_us",
-    "allreduce_latency_us",
-    "link_efficiency",
     "sharpness",
-    "stands_for",
-    "fitted_decode_error",
-    "fitted_prefill_error",
-    "decode_error",
-    "prefill_error",
+    "overhead_us",
+    "wave",
+    "extra",
+    "skew",
+    "small_error",
+    "large_error",
     "fitted_on",
     "source",
 ]
-NAMES = ("ec", "em", "o_us", "a_us", "b", "p")
-START = (0.7, 0.8, 25.0, 3.0, 0.7, 2.0)
-BOUNDS = ((0.1, 0.1, 1.0, 0.1, 0.02, 1.0), (1.2, 1.2, 300.0, 200.0, 1.2, 12.0))
+START = (0.6, 0.75, 2.0, 8.0, 0.5, 1.0, 1.5)
+LOW = (0.03, 0.05, 1.0, 0.01, 1e-3, 1e-3, 1e-3)
+HIGH = (1.3, 1.3, 12.0, 400.0, 60.0, 60.0, 6.0)
+SMALL = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One measured step: its work at datasheet peaks and its seconds."""
+@dataclass(frozen=True)
+class Sample:
+    """Measured calls of one kind of operator on one device."""
 
-    model: str
-    kind: str
-    size: int
-    terms: Terms
-    layers: int
-    allreduces: int
-    seconds: float
+    device: str
+    rows: Rows
 
+    def predicted(self, constants: Sequence[float]) -> np.ndarray:
+        """Return the seconds that the constants predict."""
+        ec, em, p, overhead, wave, extra, skew = constants
+        amounts = self.rows.amounts(skew)
+        bound = (amounts.compute / ec + wave * amounts.wave) ** p + (amounts.memory / em) ** p
+        return bound ** (1 / p) + overhead * 1e-6 + extra * amounts.extra
 
-def steps() -> Iterable[Step]:
-    """Yield the batches that are fitted: decode, prefill, and both in one step."""
-    for decodes in (1, 2, 4, 8, 16, 32, 64, 128, 256):
-        for context in (127, 511, 2047, 8191, 32767):
-            yield Step(decodes, context)
-    for prompts in (1, 2, 4, 8):
-        for tokens in (64, 128, 256, 512, 1024, 2048, 4096, 8192):
-            if prompts * tokens <= 8192:
-                yield Step(prompts=prompts, prompt_tokens=tokens)
-    for decodes in (8, 32, 128):
-        for context in (511, 2047):
-            for tokens in (256, 512, 1024, 2048):
-                yield Step(decodes, context, 1, tokens)
+    def part(self, chosen: np.ndarray) -> Sample:
+        """Return some of the calls."""
+        return Sample(self.device, self.rows.part(chosen))
 
-
-def points(operators: Operators, model: Model) -> Iterable[Point]:
-    """Yield the measured steps of *model* that fit the device's memory."""
-    device, dtype = operators.device, operators.dtype
-    for size in (1, 2, 4, 8):
-        if size not in allowed_tensor_parallel_sizes(model):
-            continue
-        work = compile_work(model, device, dtype, "bf16", size)
-        free = device.memory_bytes - weight_bytes_per_device(model, dtype, size)
-        token = kv_bytes_per_token_per_device(model, "bf16", size)
-        for step in steps():
-            if token * step.aggregates[3] > free:
-                continue
-            seconds = step_seconds(operators, model, size, step)
-            if math.isfinite(seconds):
-                terms = work.terms(*step.aggregates)
-                yield Point(
-                    model.name, step.kind, size, terms, work.layers, work.allreduces, seconds
-                )
+    def errors(self, constants: Sequence[float]) -> tuple[float, float, float]:
+        """Return the median absolute relative error: all, up to 64 tokens, above."""
+        error = np.abs(self.predicted(constants) / self.rows.seconds - 1)
+        small = self.rows.tokens <= SMALL
+        return tuple(
+            float(np.median(error[chosen])) if chosen.any() else float(np.median(error))
+            for chosen in (np.ones_like(small), small, ~small)
+        )
 
 
-def predicted(constants: Sequence[float], measured: Sequence[Point]) -> np.ndarray:
-    """Return the seconds that the six constants predict."""
-    ec, em, overhead, latency, link, power = constants
-    terms = np.array([point.terms for point in measured])
-    layers = np.array([point.layers for point in measured])
-    allreduces = np.array([point.allreduces for point in measured])
-    compute, memory = terms[:, 0] / ec, terms[:, 1] / em
-    bound = (compute**power + memory**power) ** (1 / power)
-    fixed = (overhead * layers + latency * allreduces) * 1e-6
-    return bound + fixed + terms[:, 2] / link + terms[:, 3] / em
-
-
-def fit(measured: Sequence[Point]) -> np.ndarray:
-    """Return the constants of least absolute relative error, each kind of step weighing alike."""
+def fit(samples: Sequence[Sample]) -> np.ndarray:
+    """Return the constants of least absolute relative error, each device weighing alike."""
     from scipy.optimize import least_squares
 
-    seconds = np.array([point.seconds for point in measured])
-    kinds = [point.kind for point in measured]
-    weight = np.array([1 / math.sqrt(kinds.count(kind)) for kind in kinds]) * len(kinds) ** 0.5
-
     def residuals(logs: np.ndarray) -> np.ndarray:
-        return weight * np.log(predicted(np.exp(logs), measured) / seconds)
+        constants = np.exp(logs)
+        return np.concatenate(
+            [
+                np.log(each.predicted(constants) / each.rows.seconds)
+                / np.sqrt(len(each.rows.seconds))
+                for each in samples
+            ]
+        )
 
-    low, high = (np.log(bound) for bound in BOUNDS)
+    low, high = np.log(LOW), np.log(HIGH)
+    scale = 0.08 / np.sqrt(np.mean([len(each.rows.seconds) for each in samples]))
     found = least_squares(
-        residuals, np.log(START), bounds=(low, high), loss="soft_l1", f_scale=0.05
+        residuals, np.log(START), bounds=(low, high), loss="soft_l1", f_scale=scale
     )
     return np.exp(found.x)
 
 
-def errors(constants: Sequence[float], measured: Sequence[Point], kind: str) -> tuple[float, float]:
-    """Return the median and 90th percentile of the absolute relative error on steps of a kind."""
-    chosen = [point for point in measured if point.kind == kind]
-    seconds = np.array([point.seconds for point in chosen])
-    error = np.abs(predicted(constants, chosen) / seconds - 1)
-    return float(np.median(error)), float(np.quantile(error, 0.9))
-
-
-def report(title: str, constants: Sequence[float], measured: Sequence[Point]) -> None:
-    """Print one line of errors."""
-    parts = []
-    for kind in ("decode", "prefill", "mixed"):
-        median, ninety = errors(constants, measured, kind)
-        parts.append(f"{kind} {median:6.1%} / {ninety:6.1%}")
-    print(f"  {title:<24} {'   '.join(parts)}   ({len(measured)} steps)")
-
-
 def row(
-    device: str, dtype: str, constants: Sequence[float], fitted: list[Point], held: list[Point]
+    device: str,
+    kind: tuple[str, str],
+    constants: Sequence[float],
+    errors: Sequence[float],
+    fitted_on: str,
 ) -> dict[str, object]:
-    """Return the row of the constants' table."""
-    names = ("compute_efficiency", "memory_efficiency", "layer_overhead_us")
-    names += ("allreduce_latency_us", "link_efficiency", "sharpness")
-    models = ", ".join(dict.fromkeys(point.model for point in fitted))
+    """Return the row of the table of laws."""
+    names = COLUMNS[4:11]
     return {
         "device": device,
-        "dtype": dtype,
         "engine": "vllm",
+        "operator": kind[0],
+        "dtype": kind[1],
         **{name: f"{value:.4g}" for name, value in zip(names, constants, strict=True)},
-        "stands_for": SAME_CHIP.get(device, ""),
-        "fitted_decode_error": f"{errors(constants, fitted, 'decode')[0]:.3f}",
-        "fitted_prefill_error": f"{errors(constants, fitted, 'prefill')[0]:.3f}",
-        "decode_error": f"{errors(constants, held, 'decode')[0]:.3f}",
-        "prefill_error": f"{errors(constants, held, 'prefill')[0]:.3f}",
-        "fitted_on": f"{len(fitted)} steps of {models}",
+        "small_error": f"{errors[1]:.3f}",
+        "large_error": f"{errors[2]:.3f}",
+        "fitted_on": fitted_on,
         "source": SOURCE,
     }
 
 
-def measure(folder: Path, device: Device, dtype: str) -> tuple[list[Point], list[Point]]:
-    """Return the measured steps of the models of the fit, and of those left out."""
-    operators = Operators(folder, device, dtype)
-    fitted, held = (
-        [point for name in names for point in points(operators, find_model(name))]
-        for names in (FITTED, HELD_OUT)
-    )
-    return fitted, held
+def show(name: str, constants: Sequence[float], errors: Sequence[float]) -> None:
+    values = "  ".join(f"{value:8.3g}" for value in constants)
+    print(f"  {name:<14} {values}   {errors[0]:6.1%} {errors[1]:6.1%} {errors[2]:6.1%}")
 
 
-def general(measured: dict[str, tuple[list[Point], list[Point]]], dtype: str) -> dict[str, object]:
-    """Fit all devices at once; the errors kept are those on a device left out."""
-    everything = [point for fitted, _ in measured.values() for point in fitted]
-    constants = fit(everything)
-    print(f"general {dtype}: " + show(constants))
-    report("fitted", constants, everything)
-    by_kind: dict[str, list[float]] = {"decode": [], "prefill": []}
-    for left_out, (_, held) in measured.items():
-        others = [p for name, (fitted, _) in measured.items() if name != left_out for p in fitted]
-        guess = fit(others)
-        report(f"left out: {left_out}", guess, held)
-        for kind, collected in by_kind.items():
-            collected.append(errors(guess, held, kind)[0])
-    found = row("general", dtype, constants, everything, everything)
-    found["decode_error"] = f"{np.mean(by_kind['decode']):.3f}"
-    found["prefill_error"] = f"{np.mean(by_kind['prefill']):.3f}"
-    found["fitted_on"] = f"{len(everything)} steps on {', '.join(measured)}"
+def fit_kind(kind: tuple[str, str], samples: list[Sample]) -> list[dict[str, object]]:
+    """Fit one law for each device, and the general one."""
+    print(f"{kind[0]} {kind[1]}: constants, held-out error: all, <= 64 tokens, above")
+    rows = []
+    for sample in samples:
+        shapes = sample.rows.shape_group(3)
+        constants = fit([sample.part(shapes != 0)])
+        errors = sample.part(shapes == 0).errors(constants)
+        show(sample.device, constants, errors)
+        count = int((shapes != 0).sum())
+        rows.append(row(sample.device, kind, constants, errors, f"{count} calls"))
+    constants = fit(samples)
+    left_out = []
+    for sample in samples:
+        others = [other for other in samples if other is not sample]
+        if others:
+            left_out.append(sample.errors(fit(others)))
+    errors = np.mean(left_out, axis=0) if left_out else (0.3, 0.3, 0.3)
+    show("general", constants, errors)
+    on = ", ".join(sample.device for sample in samples)
+    rows.append(row("general", kind, constants, errors, on))
+    return rows
+
+
+def measure(folder: Path) -> dict[tuple[str, str], list[Sample]]:
+    """Return the measured calls by operator and data type."""
+    found: dict[tuple[str, str], list[Sample]] = {}
+    for name, device_name in FOLDERS.items():
+        device: Device = find_device(device_name)
+        if not (folder / name).is_dir():
+            continue
+        for kind, rows in read_rows(folder / name, device):
+            found.setdefault(kind, []).append(Sample(device_name, rows))
     return found
 
 
-def show(constants: Sequence[float]) -> str:
-    """Return the constants with their names."""
-    return "  ".join(f"{name} {value:.3g}" for name, value in zip(NAMES, constants, strict=True))
+def measure_latent(
+    folder: Path, laws: list[dict[str, object]]
+) -> dict[tuple[str, str], list[Sample]]:
+    """Return the attention of latent-attention modules, the fitted projections taken off."""
+    fitted = {
+        row["device"]: [float(str(row[name])) for name in COLUMNS[4:10]]
+        for row in laws
+        if (row["operator"], row["dtype"]) == ("linear", "bf16")
+    }
+    found: dict[tuple[str, str], list[Sample]] = {}
+    for name, device_name in FOLDERS.items():
+        device = find_device(device_name)
+
+        def linear(m: np.ndarray, n: float, k: float, device: Device = device) -> np.ndarray:
+            ec, em, p, overhead, wave, extra = fitted[device.name]
+            work = Chip(device).linear(m, n, k, "bf16")
+            bound = (work.compute / ec + wave * work.wave) ** p + (work.memory / em) ** p
+            return bound ** (1 / p) + overhead * 1e-6 + extra * work.extra
+
+        for kind, rows in read_latent_rows(folder / name, device, linear):
+            found.setdefault(kind, []).append(Sample(device_name, rows))
+    return found
 
 
 def main() -> None:
-    """Fit every device of the folder, print the errors, and write the table where asked."""
+    """Fit every kind of operator, print the errors, and write the table where asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="the database: one folder a device")
-    parser.add_argument("--write", type=Path, help="the table of constants to write")
+    parser.add_argument("--write", type=Path, help="the table of laws to write")
     arguments = parser.parse_args()
+    measured = measure(arguments.folder)
     rows = []
-    print("median / p90 of |predicted / measured - 1|")
-    for dtype in ("bf16", "fp8"):
-        measured = {}
-        for folder, name in FOLDERS.items():
-            device = find_device(name)
-            if dtype in device.peak_tflops and (arguments.folder / folder).is_dir():
-                measured[name] = measure(arguments.folder / folder, device, dtype)
-        for name, (fitted, held) in measured.items():
-            constants = fit(fitted)
-            print(f"{name} {dtype}: {show(constants)}")
-            report("fitted", constants, fitted)
-            report("held-out models", constants, held)
-            rows.append(row(name, dtype, constants, fitted, held))
-        rows.append(general(measured, dtype))
+    for family in FAMILIES:
+        for kind, samples in measured.items():
+            if kind[0] == family:
+                rows += fit_kind(kind, samples)
+        if family == "linear":
+            measured |= measure_latent(arguments.folder, rows)
     with arguments.write.open("w", newline="") if arguments.write else sys.stdout as out:
         writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
         writer.writeheader()

@@ -54,6 +54,18 @@ class Model:
     source: str
     moe_layer_step: int = 1
     """Of the layers that may hold experts, every how manieth does."""
+    causal: bool = True
+    """Whether a token attends to those before it only; encoders attend both ways."""
+    gated_attention: bool = False
+    """Whether the query projection gives a gate of its own width."""
+    num_linear_layers: int = 0
+    """Layers with linear attention or a state space in place of attention over a cache."""
+    linear_parameters: int = 0
+    """Of the projections of one such layer."""
+    linear_output_size: int = 0
+    """Width that such a layer projects back to the hidden size."""
+    linear_state_elements: int = 0
+    """Values of the state that such a layer keeps for a sequence."""
 
     @property
     def is_moe(self) -> bool:
@@ -77,6 +89,11 @@ class Model:
         )
 
     @property
+    def num_attention_layers(self) -> int:
+        """Layers that attend over cached keys and values."""
+        return self.num_hidden_layers - self.num_linear_layers
+
+    @property
     def mlp_matrices(self) -> int:
         """Matrices of one feed-forward block: up and down, and the gate where there is one."""
         return 3 if self.gated_mlp else 2
@@ -86,7 +103,7 @@ class Model:
         """Parameters of one layer's attention that split over the heads."""
         hidden, heads = self.hidden_size, self.num_attention_heads
         if not self.is_mla:
-            return 2 * hidden * heads * self.head_dim
+            return (3 if self.gated_attention else 2) * hidden * heads * self.head_dim
         query = (
             (self.q_lora_rank or hidden) * heads * (self.qk_nope_head_dim + self.qk_rope_head_dim)
         )
@@ -124,8 +141,8 @@ class Model:
     def kv_elements_per_token(self) -> int:
         """Values cached for one token over all layers."""
         if self.is_mla:
-            return self.num_hidden_layers * (self.kv_lora_rank + self.qk_rope_head_dim)
-        return 2 * self.num_hidden_layers * self.num_key_value_heads * self.head_dim
+            return self.num_attention_layers * (self.kv_lora_rank + self.qk_rope_head_dim)
+        return 2 * self.num_attention_layers * self.num_key_value_heads * self.head_dim
 
     def _parameters(self, experts: int) -> int:
         """Return the weights with *experts* routed experts in every layer that has some."""
@@ -136,7 +153,9 @@ class Model:
         shared = self.mlp_matrices * self.hidden_size * self.shared_intermediate_size
         router = self.hidden_size * self.num_experts
         moe = experts * self.expert_parameters + shared + router
-        layers = self.num_hidden_layers * attention + dense_layers * dense + moe_layers * moe
+        mixing = self.num_attention_layers * attention
+        mixing += self.num_linear_layers * self.linear_parameters
+        layers = mixing + dense_layers * dense + moe_layers * moe
         return layers + self.embedding_parameters * (1 if self.tie_word_embeddings else 2)
 
 
@@ -195,7 +214,9 @@ def _from_row(row: dict[str, str]) -> Model:
     """Return the model of one row of the catalog."""
     values: dict[str, str | int | bool | None] = {}
     for spec in fields(Model):
-        cell = row[spec.name]
+        cell = row.get(spec.name)
+        if cell is None:
+            continue  # the field's default
         if spec.type == "str":
             values[spec.name] = cell
         elif spec.type == "bool":

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hermes.catalog import Device, Model
 from hermes.costs.compiled import CompiledStepCost
+from hermes.costs.constants import find_laws
+from hermes.costs.engines import find_overheads
 from hermes.costs.linear import LinearStepCost
 from hermes.costs.roofline import Roofline
 from hermes.costs.step import StepCost
-from hermes.scenario.client import CostsSpec, LinearCostSpec
+from hermes.scenario.costs import (
+    CalibratedCostSpec,
+    CostsSpec,
+    LinearCostSpec,
+    RooflineCosts,
+    RooflineCostSpec,
+    TableCostSpec,
+)
 
 __all__ = ["build_step_cost"]
+
+_MS = 1e-3
+_US = 1e-6
 
 
 def build_step_cost(
@@ -19,13 +33,40 @@ def build_step_cost(
     dtype: str,
     kv_dtype: str,
     tensor_parallel_size: int,
+    folder: Path | None = None,
 ) -> StepCost:
     """Build the cost model of one replica.
 
+    Args:
+        spec: The `costs` field of the client.
+        model: What it serves.
+        device: What it is built of.
+        dtype: Of the weights.
+        kv_dtype: Of the cache.
+        tensor_parallel_size: Devices of a replica.
+        folder: Where relative paths in *spec* start; default: the current folder.
+
     Raises:
         InfeasibleError: the model cannot be split or computed that way on the device.
+        InputError: a file of measurements or constants that cannot be used.
     """
     if isinstance(spec, LinearCostSpec):
         return LinearStepCost(spec.linear)
-    roofline = Roofline(model, device, dtype, kv_dtype, tensor_parallel_size)
-    return CompiledStepCost(roofline.seconds, roofline.label)
+    if isinstance(spec, (TableCostSpec, CalibratedCostSpec)):
+        raise NotImplementedError
+    around = spec.roofline if isinstance(spec, RooflineCostSpec) else RooflineCosts()
+    laws = find_laws(device, find_overheads(around.engine).launch)
+    roofline = Roofline(
+        model, device, dtype, kv_dtype, tensor_parallel_size, around.expert_parallel, laws
+    )
+    return CompiledStepCost(roofline, *_overheads(around))
+
+
+def _overheads(around: RooflineCosts) -> tuple[float, float]:
+    """Return the seconds that the engine adds to a step and to a request."""
+    kept = find_overheads(around.engine)
+    step, request = around.step_overhead_us, around.request_overhead_ms
+    return (
+        (kept.step_us if step is None else step) * _US,
+        (kept.request_ms if request is None else request) * _MS,
+    )

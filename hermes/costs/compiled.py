@@ -1,9 +1,12 @@
-"""Any smooth cost model, compiled to integer segments.
+"""Any cost model, compiled to integers that sum without rounding.
 
-A cost model answers in seconds, as a float. The simulator needs integers that sum without
-rounding. So decode time at a fixed batch is interpolated between knots on the context axis, with
-an integer slope; the compiled model, not the float one, is what a simulation is exact about. Knots
-are 12 % apart, which keeps the interpolation within 0.1 % of a roofline (a test holds it there).
+A cost model answers in seconds, as a float. The simulator needs integers. So what depends on the
+tokens alone is tabulated at knots, exact up to 32 tokens and 6 % apart from there, for whole tiles
+of tokens and for others apart; decode attention
+at a fixed batch is interpolated between knots 12 % apart on the context axis, with an integer
+slope; the compiled model, not the float one, is what a simulation is exact about. Knots are filled
+when first asked for, so compiling takes no time, and a query is a few reads whatever the model.
+Interpolation stays within 0.1 % of a roofline (a test holds it there).
 """
 
 from __future__ import annotations
@@ -11,48 +14,76 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable
 
+from hermes.costs.pass_cost import ALIGNMENT, PassCost
 from hermes.costs.step import DecodeSegment
 
-__all__ = ["CompiledStepCost", "SecondsOfPass"]
-
-SecondsOfPass = Callable[[int, int, float, float], float]
-"""Seconds of one pass from (tokens, logit rows, attention pairs, KV tokens read)."""
+__all__ = ["CompiledStepCost"]
 
 _TICKS_PER_SECOND = 10**12
 _FIRST_KNOT = 256
-_RATIO = 1.12
 _LAST_KNOT = 2**40
 
 
-def _knots() -> tuple[int, ...]:
-    knots = [0, _FIRST_KNOT]
-    while knots[-1] < _LAST_KNOT:
-        knots.append(int(knots[-1] * _RATIO) + 1)
+def _knots(first: int, ratio: float, last: int) -> tuple[int, ...]:
+    knots = [0, first]
+    while knots[-1] < last:
+        knots.append(int(knots[-1] * ratio) + 1)
     return tuple(knots)
 
 
 class CompiledStepCost:
-    """A float cost model behind the integer interface; segments are made when first asked for."""
+    """A float cost model behind the integer interface; see `StepCost`."""
 
-    __slots__ = ("_knots", "_label", "_seconds", "_segments")
+    __slots__ = (
+        "_attention",
+        "_cost",
+        "_even_knots",
+        "_exact_tokens",
+        "_fixed",
+        "_knots",
+        "_odd_knots",
+        "_rows",
+        "_segments",
+        "_tokens",
+        "request_ticks",
+    )
 
-    def __init__(self, seconds: SecondsOfPass, label: str) -> None:
-        self._seconds = seconds
-        self._label = label
-        self._knots = _knots()
+    def __init__(
+        self, cost: PassCost, step_seconds: float = 0.0, request_seconds: float = 0.0
+    ) -> None:
+        """Compile a cost model.
+
+        Args:
+            cost: The parts of a pass.
+            step_seconds: Time of the host in every step.
+            request_seconds: Time of the front end for every request.
+        """
+        self._cost = cost
+        self._fixed = round(step_seconds * _TICKS_PER_SECOND)
+        self.request_ticks = round(request_seconds * _TICKS_PER_SECOND)
+        self._knots = _knots(_FIRST_KNOT, 1.12, _LAST_KNOT)
+        knots = _knots(32, 1.06, 2**22)[1:]
+        self._odd_knots = (*range(32), *(knot | 1 for knot in knots))
+        self._even_knots = tuple(dict.fromkeys(-(-knot // ALIGNMENT) * ALIGNMENT for knot in knots))
+        self._exact_tokens: dict[int, int] = {}
+        self._tokens: dict[int, int] = {}
+        self._rows: dict[int, int] = {}
+        self._attention: dict[tuple[int, int], DecodeSegment] = {}
         self._segments: dict[tuple[int, int], DecodeSegment] = {}
 
     @property
     def label(self) -> str:
         """Where the numbers come from."""
-        return self._label
+        return self._cost.label
 
     def decode_segment(self, sequences: int, context_tokens: int) -> DecodeSegment:
         """Return the segment that holds a decode step; see `StepCost`."""
         key = (sequences, bisect_right(self._knots, context_tokens))
         segment = self._segments.get(key)
         if segment is None:
-            segment = self._segments[key] = self._make_segment(*key)
+            limit, base, slope = self._attention_segment(*key)
+            fixed = self._token_ticks(sequences) + self._row_ticks(sequences)
+            segment = self._segments[key] = DecodeSegment(limit, base + fixed, slope)
         return segment
 
     def step_ticks(
@@ -65,22 +96,67 @@ class CompiledStepCost:
         logit_rows: int,
     ) -> int:
         """Return the ticks of a step that holds prefill; see `StepCost`."""
-        decode_keys = decode_context + decode_sequences
-        seconds = self._seconds(
-            decode_sequences + prefill_tokens,
-            logit_rows,
-            decode_keys + prefill_pairs,
-            decode_keys + prefill_context + prefill_tokens,
+        tokens = decode_sequences + prefill_tokens
+        fixed = self._tokens.get(tokens)
+        if fixed is None:
+            fixed = self._token_ticks(tokens)
+        if logit_rows:
+            rows = self._rows.get(logit_rows)
+            fixed += self._row_ticks(logit_rows) if rows is None else rows
+        if decode_sequences:
+            key = (decode_sequences, bisect_right(self._knots, decode_context))
+            segment = self._attention.get(key)
+            if segment is None:
+                segment = self._attention_segment(*key)
+            fixed += segment[1] + segment[2] * decode_context
+        seconds = self._cost.prefill_seconds(
+            prefill_tokens, prefill_context + prefill_tokens, prefill_pairs
         )
-        return max(1, round(seconds * _TICKS_PER_SECOND))
+        return fixed + round(seconds * _TICKS_PER_SECOND)
 
-    def _make_segment(self, sequences: int, knot: int) -> DecodeSegment:
-        start, limit = self._knots[knot - 1], self._knots[knot]
-        at_start = self._decode_ticks(sequences, start)
-        slope = (self._decode_ticks(sequences, limit) - at_start) // (limit - start)
-        return DecodeSegment(limit, at_start - slope * start, slope)
+    def _attention_segment(self, sequences: int, knot: int) -> DecodeSegment:
+        key = (sequences, knot)
+        segment = self._attention.get(key)
+        if segment is None:
+            start, limit = self._knots[knot - 1], self._knots[knot]
+            at_start = _ticks(self._cost.decode_seconds(sequences, start + sequences))
+            at_limit = _ticks(self._cost.decode_seconds(sequences, limit + sequences))
+            slope = (at_limit - at_start) // (limit - start)
+            segment = self._attention[key] = DecodeSegment(limit, at_start - slope * start, slope)
+        return segment
 
-    def _decode_ticks(self, sequences: int, context_tokens: int) -> int:
-        keys = context_tokens + sequences
-        seconds = self._seconds(sequences, sequences, keys, keys)
-        return max(1, round(seconds * _TICKS_PER_SECOND))
+    def _token_ticks(self, tokens: int) -> int:
+        """Return the ticks of what depends on the tokens alone, and of the host."""
+        found = self._tokens.get(tokens)
+        if found is None:
+            aligned = tokens % ALIGNMENT == 0 and tokens >= self._even_knots[0]
+            knots = self._even_knots if aligned else self._odd_knots
+            exact, cost = self._exact_tokens, self._cost.token_seconds
+            found = _interpolated(tokens, knots, exact, cost) + max(1, self._fixed)
+            self._tokens[tokens] = found
+        return found
+
+    def _row_ticks(self, rows: int) -> int:
+        found = self._rows.get(rows)
+        if found is None:
+            found = self._rows[rows] = _ticks(self._cost.row_seconds(rows))
+        return found
+
+
+def _ticks(seconds: float) -> int:
+    return round(seconds * _TICKS_PER_SECOND)
+
+
+def _interpolated(
+    x: int, knots: tuple[int, ...], known: dict[int, int], seconds: Callable[[int], float]
+) -> int:
+    """Return the ticks at *x*, on the line between the knots around it."""
+    position = bisect_right(knots, x)
+    low = knots[position - 1]
+    high = knots[position] if position < len(knots) else low + 1
+    for knot in (low, high):
+        if knot not in known:
+            known[knot] = _ticks(seconds(knot))
+    if low == x:
+        return known[low]
+    return known[low] + (known[high] - known[low]) * (x - low) // (high - low)

@@ -1,90 +1,123 @@
-"""The few fitted constants of the roofline, by device and data type.
+"""The fitted constants of the roofline, by device, kind of operator and data type.
 
 They are fitted on measured operators (`benchmarks/fit_roofline.py`) and kept with their errors. A
 device without a fit of its own takes that of the same chip in another package, else the general
-ones; either way the result says that it is not calibrated.
+one; either way the result says that it is not calibrated.
 """
 
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import resources
 
 from hermes.catalog import Device
+from hermes.costs.law import Law
 
-__all__ = ["GENERAL", "RooflineConstants", "find_constants"]
+__all__ = ["GENERAL", "Laws", "find_laws", "read_laws"]
 
 GENERAL = "general"
 
-_FITTED_AS = {"fp16": "bf16", "fp32": "bf16", "int8": "fp8", "fp4": "fp8", "nvfp4": "fp8"}
-_LIKE_ITSELF = frozenset({"bf16", "fp16", "fp8"})
+_SAME_CHIP = {
+    "h100-sxm": ("h100-pcie", "h100-nvl", "h800-sxm", "h20-sxm", "h200-sxm", "gh200-96"),
+    "a100-sxm-80": ("a100-sxm-40", "a100-pcie-40", "a100-pcie-80", "a800-sxm-80", "a30"),
+    "b200-sxm": ("b300-sxm", "gb200", "gb300"),
+    "l40s": ("l4", "rtx-4090"),
+}
+_CHIP = {other: chip for chip, others in _SAME_CHIP.items() for other in others} | {
+    "gh200-144": "h100-sxm"
+}
+_FITTED_AS = {
+    "fp16": ("bf16",),
+    "fp32": ("bf16",),
+    "int8": ("fp8", "bf16"),
+    "fp8": ("bf16",),
+    "fp8_block": ("fp8", "bf16"),
+    "fp4": ("nvfp4", "fp8", "bf16"),
+    "nvfp4": ("fp8", "bf16"),
+    "int4": ("bf16",),
+    "mxfp4": ("bf16",),
+}
+_GROUPS = ("8", "4", "2")  # devices that reduce together, where others name a data type
+_EXACT_SUBSTITUTES = {"fp16": "bf16"}  # the same units at the same rate
+_ASSUMED = {
+    # NVIDIA's database does not measure these; its own datasheets assume as much
+    "elementwise": {"memory_efficiency": 0.8, "overhead_us": 3.0},
+    # of the one published table of gated delta rule kernels (alibaba/InferSim, H20)
+    "recurrence": {"memory_efficiency": 0.8, "overhead_us": 10.0},
+}
+_NUMBERS = frozenset(field.name for field in fields(Law) if field.type == "float")
 
 
 @dataclass(frozen=True, slots=True)
-class RooflineConstants:
-    """What turns datasheet times into measured ones."""
+class Laws:
+    """The laws of one device and engine, by operator and data type."""
 
-    device: str
-    dtype: str
-    engine: str
-    compute_efficiency: float
-    memory_efficiency: float
-    layer_overhead_us: float
-    allreduce_latency_us: float
-    link_efficiency: float
-    sharpness: float
-    """Power of the smooth maximum of compute and memory time: 1 adds them, infinity overlaps."""
-    stands_for: tuple[str, ...]
-    """Devices of the same chip, which borrow these constants."""
-    decode_error: float
-    """Median absolute relative error on models left out of the fit, for decode steps."""
-    prefill_error: float
-    fitted_on: str
-    source: str
-    calibrated: bool = True
-    """Whether these were fitted on the device they are used for."""
+    device: Device
+    table: Mapping[tuple[str, str, str], Law]
+    launch: float = 1.0
+    """Factor on the fixed time of every operator; see `engines`."""
+
+    def find(self, operator: str, dtype: str) -> Law:
+        """Return the law of an operator on data in *dtype*, the nearest known one otherwise."""
+        law = self._nearest(operator, dtype)
+        if self.launch != 1.0:
+            law = replace(law, overhead_us=self.launch * law.overhead_us)
+        return law
+
+    def _nearest(self, operator: str, dtype: str) -> Law:
+        if operator in _ASSUMED:
+            return _assumed(operator)
+        if operator == "linear_odd" and (GENERAL, operator, dtype) not in self.table:
+            return self._nearest("linear", dtype)
+        kinds = (dtype, *(_GROUPS if operator == "allreduce" else _FITTED_AS.get(dtype, ())))
+        chip = _CHIP.get(self.device.name, self.device.name)
+        for name in (self.device.name, chip, GENERAL):
+            for kind in kinds:
+                law = self.table.get((name, operator, kind))
+                if law is not None:
+                    own = name == self.device.name
+                    same = kind in {dtype, _EXACT_SUBSTITUTES.get(dtype), "any"}
+                    return replace(law, calibrated=own and same)
+        return self.table[GENERAL, operator, "bf16"]
 
 
-def find_constants(device: Device, dtype: str) -> RooflineConstants:
-    """Return the constants for a device that multiplies in *dtype* (a short name)."""
-    wanted = _FITTED_AS.get(dtype, dtype if dtype in _LIKE_ITSELF else "bf16")
-    rows = _rows()
-    for kind in dict.fromkeys((wanted, "bf16")):
-        own = rows.get((device.name, kind))
-        if own is not None:
-            return replace(own, calibrated=kind == wanted and dtype in _LIKE_ITSELF)
-        for row in rows.values():
-            if row.dtype == kind and device.name in row.stands_for:
-                return replace(row, calibrated=False)
-    general = rows.get((GENERAL, wanted)) or rows[GENERAL, "bf16"]
-    return replace(general, calibrated=False)
+def find_laws(device: Device, launch: float = 1.0) -> Laws:
+    """Return the laws kept for a device."""
+    return Laws(device, _packaged(), launch)
+
+
+def read_laws(text: str) -> dict[tuple[str, str, str], Law]:
+    """Read a table of laws: CSV with the fields of `Law` as columns."""
+    rows = csv.DictReader(text.splitlines())
+    return {(row["device"], row["operator"], row["dtype"]): _from_row(row) for row in rows}
+
+
+def _assumed(operator: str) -> Law:
+    values = _ASSUMED[operator]
+    return Law(
+        device=GENERAL,
+        engine="any",
+        operator=operator,
+        dtype="bf16",
+        compute_efficiency=1.0,
+        memory_efficiency=values["memory_efficiency"],
+        sharpness=1.0,
+        overhead_us=values["overhead_us"],
+        wave=0.0,
+        extra=0.0,
+        source="assumed",
+    )
 
 
 @cache
-def _rows() -> dict[tuple[str, str], RooflineConstants]:
-    """Return the packaged fits by device and data type."""
-    path = resources.files("hermes.costs").joinpath("data", "roofline_constants.csv")
-    rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
-    return {(row["device"], row["dtype"]): _from_row(row) for row in rows}
+def _packaged() -> dict[tuple[str, str, str], Law]:
+    path = resources.files("hermes.costs").joinpath("data", "laws.csv")
+    return read_laws(path.read_text(encoding="utf-8"))
 
 
-def _from_row(row: dict[str, str]) -> RooflineConstants:
-    """Return the constants of one row."""
-    return RooflineConstants(
-        device=row["device"],
-        dtype=row["dtype"],
-        engine=row["engine"],
-        compute_efficiency=float(row["compute_efficiency"]),
-        memory_efficiency=float(row["memory_efficiency"]),
-        layer_overhead_us=float(row["layer_overhead_us"]),
-        allreduce_latency_us=float(row["allreduce_latency_us"]),
-        link_efficiency=float(row["link_efficiency"]),
-        sharpness=float(row["sharpness"]),
-        stands_for=tuple(row["stands_for"].split()),
-        decode_error=float(row["decode_error"]),
-        prefill_error=float(row["prefill_error"]),
-        fitted_on=row["fitted_on"],
-        source=row["source"],
-    )
+def _from_row(row: dict[str, str]) -> Law:
+    values = {name: float(cell) if name in _NUMBERS else cell for name, cell in row.items()}
+    return Law(**values)  # type: ignore[arg-type]  # the table's columns are the fields

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hermes.costs.step import DecodeSegment
-from hermes.scenario.client import LinearCosts
+from hermes.scenario.costs import LinearCosts
 
 __all__ = ["LinearStepCost"]
 
@@ -21,6 +21,11 @@ class LinearStepCost:
         self._step = round(costs.step_us * _TICKS_PER_US)
         self._token = round(costs.token_us * _TICKS_PER_US)
         self._context = round(costs.context_token_ns * _TICKS_PER_NS)
+
+    @property
+    def request_ticks(self) -> int:
+        """Ticks that the front end adds to every request."""
+        return 0
 
     @property
     def label(self) -> str:

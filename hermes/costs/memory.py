@@ -99,7 +99,8 @@ def layer_weight_bytes(model: Model, dtype: str, tensor_parallel_size: int) -> f
     split = 1 if model.is_mla else min(tensor_parallel_size, model.num_key_value_heads)
     attention = (
         model.query_parameters / tensor_parallel_size + model.key_value_parameters / split
-    ) * model.num_hidden_layers
+    ) * model.num_attention_layers
+    attention += model.num_linear_layers * model.linear_parameters / tensor_parallel_size
     width = model.mlp_matrices * model.hidden_size / tensor_parallel_size
     dense = (model.num_hidden_layers - model.num_moe_layers) * width * model.intermediate_size
     shared = model.num_moe_layers * width * model.shared_intermediate_size

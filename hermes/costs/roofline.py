@@ -1,54 +1,31 @@
 """Time of one batched forward pass, from the model's architecture and the device's datasheet.
 
-With the times at datasheet peaks F (arithmetic), M (device memory), C (all-reduces) and E
-(element-wise traffic), and six fitted constants:
-
-    t = ((F/ec)^p + (M/em)^p)^(1/p) + o * layers + a * all-reduces + C/b + E/em
-
-Attention is causal and counted once; the LM head runs for the rows that sample; a batch reads the
-experts it is expected to touch; latent attention takes the cheaper of its two forms. Not modelled:
-imbalance between experts, sparse attention, and the host's time between steps.
+Every operator of the pass (`operators`) does a known amount of work (`chip`), and a fitted law of
+its kind (`law`) turns that into time. Attention is causal and counted once; the LM head runs for
+the rows that sample; a batch reads the experts it is expected to touch; latent attention expands
+its keys for prompts and works on the latent for decodes. Not modelled: sparse attention, and
+overlap of communication with computation.
 """
 
 from __future__ import annotations
 
-import math
-
 from hermes.catalog import Device, Model
-from hermes.costs.constants import RooflineConstants, find_constants
+from hermes.costs.chip import Chip, compute_dtype
+from hermes.costs.constants import Laws, find_laws
+from hermes.costs.law import Law
 from hermes.costs.memory import resolve_dtype
-from hermes.costs.work import compile_work, compute_dtype
+from hermes.costs.operators import Attention, Experts, Linear, PassOperators, pass_operators
+from hermes.costs.pass_cost import ALIGNED_ABOVE, ALIGNMENT
 
 __all__ = ["Roofline"]
 
+_LOGIT_BYTES = 4.0
+
 
 class Roofline:
-    """Seconds of a forward pass on one replica of one engine."""
+    """Seconds of the parts of a forward pass on one replica; see `PassCost`."""
 
-    __slots__ = (
-        "_base",
-        "_decay",
-        "_expand",
-        "_experts",
-        "_fixed",
-        "_head",
-        "_kv",
-        "_memory_row",
-        "_memory_token",
-        "_pair",
-        "_plain",
-        "_power",
-        "_root",
-        "_row",
-        "_short_kv",
-        "_short_pair",
-        "_token",
-        "_token_rest",
-        "_wide_pair",
-        "_window",
-        "calibrated",
-        "constants",
-    )
+    __slots__ = ("_decode", "_laws", "_prefill", "_recurrent", "calibrated", "chip", "operators")
 
     def __init__(
         self,
@@ -57,7 +34,8 @@ class Roofline:
         dtype: str = "auto",
         kv_dtype: str = "auto",
         tensor_parallel_size: int = 1,
-        constants: RooflineConstants | None = None,
+        expert_parallel: bool = False,
+        laws: Laws | None = None,
     ) -> None:
         """Compile *model* on a group of devices.
 
@@ -67,87 +45,165 @@ class Roofline:
             dtype: Of the weights; `auto` takes the checkpoint's.
             kv_dtype: Of the cache; `auto` takes 16 bits.
             tensor_parallel_size: Devices in the group.
-            constants: In place of those kept for the device.
+            expert_parallel: Whether whole experts are dealt to the group's devices.
+            laws: In place of those kept for the device.
 
         Raises:
             InfeasibleError: The group does not divide the model, or the device has no peak for
                 the data type.
         """
-        stored = resolve_dtype(model, dtype)
-        multiplied = compute_dtype(device, stored)
-        self.constants = constants or find_constants(device, multiplied)
-        dense = not model.is_moe and not model.is_mla
-        self.calibrated = self.constants.calibrated and dense and stored == multiplied
-        self._compile(model, device, dtype, kv_dtype, tensor_parallel_size)
+        compute_dtype(device, resolve_dtype(model, dtype))
+        self.chip = Chip(device)
+        self.operators = pass_operators(
+            model, dtype, kv_dtype, tensor_parallel_size, expert_parallel
+        )
+        if self.operators.group > 1:
+            self.chip.allreduce(1.0, self.operators.group)  # refuse a group without a way to reduce
+        self._laws = laws or find_laws(device)
+        used = [self._laws.find(*kind) for kind in _kinds(self.operators)]
+        self.calibrated = all(law.calibrated for law in used)
+        self._prefill = [self._prefill_terms(each) for each in self.operators.attention]
+        self._decode = [(each, self._decode_law(each)) for each in self.operators.attention]
+        self._recurrent = self._laws.find("recurrence", "bf16")
 
     @property
     def label(self) -> str:
-        """Whether the constants were fitted on this device and this sort of model."""
+        """Whether every law was fitted on this device and data type."""
         return f"roofline: {'calibrated' if self.calibrated else 'uncalibrated'}"
 
-    def seconds(
-        self, tokens: int, logit_rows: int, attention_pairs: float, kv_tokens_read: float
-    ) -> float:
-        """Return the time of one pass over a batch; never less for more of anything.
+    def token_seconds(self, tokens: int) -> float:
+        """Return everything but attention and the LM head; see `PassCost`."""
+        if tokens <= 0:
+            return 0.0
+        operators = self.operators
+        seconds = sum(self.linear(tokens, each) for each in operators.linears)
+        if operators.experts is not None:
+            seconds += self.experts(tokens, operators.experts)
+        law = self._laws.find("elementwise", "bf16")
+        moved = self.chip.elementwise(operators.elementwise_bytes * tokens)
+        seconds += law.seconds(moved) + (operators.elementwise_ops - 1) * law.overhead_us * 1e-6
+        return seconds + self.allreduces(tokens)
 
-        Args:
-            tokens: All scheduled tokens.
-            logit_rows: Sequences that sample a token.
-            attention_pairs: Sum over the query tokens of the keys that each attends.
-            kv_tokens_read: Tokens whose keys and values are read from memory.
+    def row_seconds(self, rows: int) -> float:
+        """Return the LM head and its logits; see `PassCost`."""
+        if rows <= 0:
+            return 0.0
+        head = self.operators.head
+        logits = rows * head.n * _LOGIT_BYTES * self.chip.byte
+        return self.linear(rows, head) + logits
+
+    def decode_seconds(self, sequences: int, keys: int) -> float:
+        """Return the attention of decodes; see `PassCost`."""
+        if sequences <= 0:
+            return 0.0
+        seconds = sum(self.decode(sequences, keys, each, law) for each, law in self._decode)
+        recurrence = self.operators.recurrence
+        if recurrence is not None:
+            moved = self.chip.elementwise(2 * sequences * recurrence.state_bytes)
+            seconds += recurrence.count * self._recurrent.seconds(moved)
+        return seconds
+
+    def prefill_seconds(self, tokens: int, keys: int, pairs: int) -> float:
+        """Return the attention of prompt chunks; see `PassCost`."""
+        if tokens <= 0:
+            return 0.0
+        seconds = 0.0
+        for pair, wave, key, token, power, root, fixed, expand, count, window in self._prefill:
+            if window:
+                reach = window * tokens
+                seen = pairs if pairs < reach else reach
+                read = keys if keys < reach else reach
+            else:
+                seen, read = pairs, keys
+            compute = pair * seen + wave * seen / tokens
+            memory = key * read + token * tokens
+            seconds += count * ((compute**power + memory**power) ** root + fixed)
+            if expand and keys > tokens:
+                seconds += expand * (keys - tokens)
+        recurrence = self.operators.recurrence
+        if recurrence is not None:
+            flops = tokens * recurrence.token_flops * self.chip.flop("bf16") / 0.1
+            seconds += recurrence.count * (flops + self._recurrent.overhead_us * 1e-6)
+        return seconds
+
+    # -- single operators -----------------------------------------------------------------------
+
+    def linear(self, tokens: float, each: Linear) -> float:
+        """Return the seconds of all products with weights of one shape."""
+        odd = each.dtype == "fp8" and tokens > ALIGNED_ABOVE and tokens % ALIGNMENT
+        law = self._laws.find("linear_odd" if odd else "linear", each.dtype)
+        return each.count * law.seconds(self.chip.linear(tokens, each.n, each.k, each.dtype))
+
+    def experts(self, tokens: float, each: Experts) -> float:
+        """Return the seconds of the routed experts of all layers."""
+        law = self._laws.find("experts", each.dtype)
+        stored = each.dtype.removesuffix("_block")
+        amounts = self.chip.experts(tokens, each.shape, law.skew, stored)
+        return each.count * law.seconds(amounts)
+
+    def decode(self, sequences: float, keys: float, each: Attention, law: Law) -> float:
+        """Return the seconds of decode attention in all layers of one kind."""
+        if each.window:
+            keys = min(keys, each.window * sequences)
+        amounts = self.chip.decode_attention(
+            sequences, keys, each.decode_shape, latent=each.latent_rank > 0
+        )
+        return each.count * law.seconds(amounts)
+
+    def allreduces(self, tokens: float) -> float:
+        """Return the seconds of all all-reduces."""
+        operators = self.operators
+        if not operators.allreduces:
+            return 0.0
+        law = self._laws.find("allreduce", str(operators.group))
+        amounts = self.chip.allreduce(operators.message_bytes * tokens, operators.group)
+        return operators.allreduces * law.seconds(amounts)
+
+    # -- compilation ----------------------------------------------------------------------------
+
+    def _decode_law(self, each: Attention) -> Law:
+        return self._laws.find("mla_decode" if each.latent_rank else "decode", each.kv_dtype)
+
+    def _prefill_terms(self, each: Attention) -> tuple[float, ...]:
+        """Return the coefficients of prefill attention in one kind of layer, constants folded in.
+
+        The amounts are linear, so units of tokens, keys and pairs give them.
         """
-        compute = self._token * tokens + self._row * logit_rows + self._pair * attention_pairs
-        memory = (
-            self._fixed
-            + self._memory_token * tokens
-            + self._memory_row * logit_rows
-            + self._kv * kv_tokens_read
-        )
-        if logit_rows:
-            memory += self._head
-        if not self._plain:
-            if self._wide_pair:
-                expanded = self._expand * kv_tokens_read
-                compute += min(self._wide_pair * attention_pairs, expanded)
-            if self._window:
-                reach = self._window * tokens
-                compute += self._short_pair * min(attention_pairs, reach)
-                memory += self._short_kv * min(kv_tokens_read, reach)
-            if self._experts:
-                memory -= self._experts * math.expm1(self._decay * tokens)
-        bound: float = (compute**self._power + memory**self._power) ** self._root
-        return bound + self._base + self._token_rest * tokens
+        law = self._laws.find("mla_prefill" if each.latent_rank else "prefill", each.kv_dtype)
 
-    def _compile(
-        self, model: Model, device: Device, dtype: str, kv_dtype: str, tensor_parallel_size: int
-    ) -> None:
-        """Fold the constants into the coefficients of the work."""
-        work = compile_work(model, device, dtype, kv_dtype, tensor_parallel_size)
-        constants = self.constants
-        compute, memory = 1 / constants.compute_efficiency, 1 / constants.memory_efficiency
-        self._token = work.token_compute * compute
-        self._row = work.row_compute * compute
-        self._pair = work.pair_compute * compute
-        self._expand = work.expand_compute * compute
-        # what a pair costs more on the latent itself than on expanded keys
-        self._wide_pair = max(0.0, work.wide_pair_compute - work.pair_compute) * compute
-        self._short_pair = work.short_pair_compute * compute
-        self._fixed = work.fixed_memory * memory
-        self._head = work.head_memory * memory
-        self._experts = work.experts_memory * memory
-        self._memory_token = work.token_memory * memory
-        self._memory_row = work.row_memory * memory
-        self._kv = work.kv_memory * memory
-        self._short_kv = work.short_kv_memory * memory
-        self._decay = work.expert_decay
-        self._window = work.window
-        self._plain = not (model.is_moe or model.is_mla or work.window)
-        self._power = constants.sharpness
-        self._root = 1 / constants.sharpness
-        self._token_rest = (
-            work.token_allreduce / constants.link_efficiency + work.token_elementwise * memory
+        def amounts(tokens: float, keys: float, pairs: float) -> tuple[float, ...]:
+            return self.chip.prefill_attention(tokens, keys, pairs, each.prefill_shape)
+
+        unit_pair, unit_key, unit_token = amounts(1, 0, 1), amounts(1, 1, 0), amounts(1, 0, 0)
+        expand = 0.0
+        if each.latent_rank:  # keys of earlier chunks are expanded anew
+            n = each.heads * (each.key_dim - each.rope_dim + each.value_dim)
+            up = self._laws.find("linear", "bf16")
+            many = 8192
+            full = up.seconds(self.chip.linear(many, n, each.latent_rank, "bf16"))
+            expand = each.count * full / many
+        return (
+            unit_pair[0] / law.compute_efficiency,
+            unit_pair[2] * law.wave,
+            (unit_key[1] - unit_token[1]) / law.memory_efficiency,
+            unit_token[1] / law.memory_efficiency,
+            law.sharpness,
+            1 / law.sharpness,
+            law.overhead_us * 1e-6,
+            expand,
+            each.count,
+            each.window,
         )
-        self._base = 1e-6 * (
-            constants.layer_overhead_us * work.layers
-            + constants.allreduce_latency_us * work.allreduces
-        )
+
+
+def _kinds(operators: PassOperators) -> list[tuple[str, str]]:
+    """Return the kinds of operator whose laws decide whether a pass is calibrated."""
+    kinds = [("linear", each.dtype) for each in (*operators.linears, operators.head)]
+    for each in operators.attention:
+        prefix = "mla_" if each.latent_rank else ""
+        kinds += [(f"{prefix}prefill", each.kv_dtype), (f"{prefix}decode", each.kv_dtype)]
+    if operators.experts is not None:
+        kinds.append(("experts", operators.experts.dtype))
+    if operators.group > 1:
+        kinds.append(("allreduce", str(operators.group)))
+    return list(dict.fromkeys(kinds))

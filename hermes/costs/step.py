@@ -30,6 +30,10 @@ class StepCost(Protocol):
     def label(self) -> str:
         """Where the numbers come from, for reports."""
 
+    @property
+    def request_ticks(self) -> int:
+        """Ticks that the front end adds to every request: tokenizing, passing on, streaming."""
+
     def decode_segment(self, sequences: int, context_tokens: int) -> DecodeSegment:
         """Return the segment that holds a decode step of `sequences` over `context_tokens`."""
 

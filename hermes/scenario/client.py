@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field
 
 from hermes.scenario.base import NonNegative, Positive, PositiveInt, Spec
+from hermes.scenario.costs import CostsSpec
 
-__all__ = ["ClientSpec", "CostsSpec", "Dtype", "KVCacheDtype", "LinearCostSpec", "LinearCosts"]
+__all__ = ["ClientSpec", "Dtype", "KVCacheDtype"]
 
 Dtype = Literal["auto", "bfloat16", "float16", "fp8", "int8", "int4", "mxfp4"]
 KVCacheDtype = Literal["auto", "bfloat16", "float16", "fp8", "int8"]
-
-
-class LinearCosts(Spec):
-    """A step takes `step_us` + `token_us` x tokens + `context_token_ns` x context tokens."""
-
-    step_us: NonNegative
-    """Fixed time of every step, in microseconds."""
-    token_us: NonNegative = 0.0
-    """Time for each token scheduled in the step, in microseconds."""
-    context_token_ns: NonNegative = 0.0
-    """Time for each token that the scheduled sequences had already computed, in nanoseconds."""
-
-
-class LinearCostSpec(Spec):
-    """Step costs as a plain linear formula."""
-
-    linear: LinearCosts
-    """The coefficients."""
-
-
-def _costs_tag(value: Any) -> str:
-    return "name" if isinstance(value, str) else "linear"
-
-
-CostsSpec = Annotated[
-    Annotated[Literal["roofline"], Tag("name")] | Annotated[LinearCostSpec, Tag("linear")],
-    Discriminator(_costs_tag),
-]
 
 
 class ClientSpec(Spec):
@@ -91,6 +64,7 @@ class ClientSpec(Spec):
     kv_cache_dtype: KVCacheDtype = "auto"
     """Number format of the KV cache; `auto`: that of the activations."""
     costs: CostsSpec = "roofline"
-    """Where step times come from: `roofline`, or `{linear: {...}}`."""
+    """Where step times come from: `roofline`, `{roofline: {...}}`, `{table: PATH}`,
+    `{calibrated: PATH}` or `{linear: {...}}`."""
     usd_per_device_hour: Positive | None = None
     """Price of one device for one hour; default: the catalog's."""

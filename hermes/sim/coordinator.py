@@ -52,12 +52,15 @@ class Coordinator:
         """Begin the arrivals; `routes` holds one route for each pipeline of the workload."""
         self._env.process(self._arrivals(routes))
 
-    def finished(self, sequence: Sequence, now: int) -> None:
-        """Note a request that got its last token at tick `now`."""
+    def finished(self, sequence: Sequence, now: int, front_end: int = 0) -> None:
+        """Note a request that got its last token at tick `now`.
+
+        The front end is no queue: what it adds to a request, it adds to all its times.
+        """
         request = sequence.request_id
         self._scheduled[request] = sequence.scheduled
-        self._first_token[request] = sequence.first_token
-        self._last_token[request] = now
+        self._first_token[request] = sequence.first_token + front_end
+        self._last_token[request] = now + front_end
         self._preemptions[request] = sequence.preemptions
 
     def _arrivals(self, routes: tuple[Route, ...]) -> Generator[Event, None, None]:

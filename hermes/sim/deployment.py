@@ -134,7 +134,9 @@ def _plan(name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None) 
     model = _looked_up("model", lambda: find_model(spec.model, folder))
     dtype = resolve_dtype(model, spec.dtype)
     kv_dtype = resolve_kv_dtype(model, spec.kv_cache_dtype)
-    costs = build_step_cost(spec.costs, model, device, dtype, kv_dtype, spec.tensor_parallel_size)
+    costs = build_step_cost(
+        spec.costs, model, device, dtype, kv_dtype, spec.tensor_parallel_size, folder
+    )
     kv_bytes = kv_bytes_per_token_per_device(model, kv_dtype, spec.tensor_parallel_size)
     limits = _limits(spec, model, device, dtype, kv_dtype, kv_bytes)
     batching = BATCHING.find(spec.batching, "batching")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hermes.metrics import FleetUse, RequestColumns, TokenGaps, summarize
@@ -120,7 +121,8 @@ def _start_replica(
         lambda tokens: seconds_to_ticks(tokens * client.move_seconds_per_token),
         **options,
     )
-    return Replica(env, index, setup, coordinator.finished)
+    on_finish = partial(coordinator.finished, front_end=client.costs.request_ticks)
+    return Replica(env, index, setup, on_finish)
 
 
 def _routes(

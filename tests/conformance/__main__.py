@@ -1,7 +1,8 @@
-"""`python -m tests.conformance [RECORDING ...]`: where Hermes and the recordings agree."""
+"""`python -m tests.conformance [NAME ...]`: where Hermes and the recordings agree."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,14 +11,18 @@ from tests.conformance.compare import difference
 from tests.conformance.recording import FOLDER, Recording
 
 
-def main(names: list[str]) -> None:
-    paths = [FOLDER / f"{name}.json.gz" for name in names] or sorted(FOLDER.glob("*.json.gz"))
-    with TemporaryDirectory() as folder:
-        for path in paths:
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
+    parser.add_argument("name", nargs="*", help="names of recordings; default: all")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the recordings are")
+    options = parser.parse_args()
+    paths = [options.folder / f"{name}.json.gz" for name in options.name]
+    with TemporaryDirectory() as scratch:
+        for path in paths or sorted(options.folder.glob("*.json.gz")):
             recording = Recording.read(path)
-            verdict = difference(recording, Path(folder)) or "exact"
+            verdict = difference(recording, Path(scratch)) or "exact"
             sys.stdout.write(f"{recording.case.name:32} {verdict}\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -26,6 +26,7 @@ class Request:
     priority: int = 0
     blocks: tuple[int, ...] = ()
     accepted_drafts: tuple[int, ...] = ()  # of each verification in turn, repeated without end
+    transfer_ns: int = 0  # of its KV, to or from another engine
 
 
 @dataclass(frozen=True)

@@ -8,30 +8,24 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
+
 from hermes.scenario.loading import build_scenario
 from hermes.sim import simulation
 from hermes.sim.batching import BatchingPolicy
 from hermes.sim.clock import Clock
 from hermes.sim.deployment import resolve
 from hermes.sim.engine import Batch, Engine
-from hermes.workload import build_workload
-from tests.conformance.recording import Recording, Request
+from hermes.workload import Prefixes, Workload, build_workload
+from tests.conformance.recording import Recording
 
 TICKS_PER_NS = 1000
 
-NEUTRAL = {
-    "policy": "fcfs",
-    "enable_prefix_caching": False,
-    "long_prefill_token_threshold": 0,
-    "scheduler_reserve_full_isl": True,
-    "watermark": 0.0,
-    "prefill_schedule_interval": 1,
-    "num_speculative_tokens": 0,
-}
-"""Options that ask for nothing at these values; a scenario then does not mention them."""
+NAMES = {"policy": "scheduling_policy"}
+"""Options that a scenario calls otherwise: vLLM's command line does, too."""
 
-COLUMNS = {"priority": 0, "blocks": (), "accepted_drafts": ()}
-"""Columns of a trace that only some recordings have, with what they hold where unused."""
+NEUTRAL = {"prefill_schedule_interval": 1, "num_speculative_tokens": 0, "kv_role": None}
+"""Options that Hermes does not have, with the values at which they ask for nothing."""
 
 
 @dataclass
@@ -52,7 +46,7 @@ def scenario_mapping(recording: Recording, folder: Path) -> dict[str, Any]:
     """Return the scenario of a recording; its trace is written to `folder`."""
     case = recording.case
     options = {
-        name: value
+        NAMES.get(name, name): value
         for name, value in case.options.items()
         if name not in NEUTRAL or value != NEUTRAL[name]
     }
@@ -83,6 +77,7 @@ def replay(recording: Recording, folder: Path, fast_forward: bool) -> Replay:
     scenario = build_scenario(scenario_mapping(recording, folder))
     deployment = resolve(scenario, folder)
     workload = build_workload(scenario.workload, tuple(scenario.pipelines), scenario.seed, folder)
+    workload = _with_more_columns(workload, recording)
     outcome = Replay()
     client = deployment.clients[0]
     clock = Clock(initial_time=0)
@@ -100,24 +95,26 @@ def replay(recording: Recording, folder: Path, fast_forward: bool) -> Replay:
 
 
 def _write_trace(recording: Recording, folder: Path) -> Path:
-    requests = recording.case.requests
-    names = ["arrival_ns", "prompt_tokens", "output_tokens"]
-    names += [
-        name
-        for name, unused in COLUMNS.items()
-        if any(getattr(r, name) != unused for r in requests)
-    ]
     path = folder / f"{recording.case.name}.csv"
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(names)
-        writer.writerows([_cell(request, name) for name in names] for request in requests)
+        writer.writerow(("arrival_ns", "prompt_tokens", "output_tokens"))
+        writer.writerows(
+            (r.arrival_ns, r.prompt_tokens, r.output_tokens) for r in recording.case.requests
+        )
     return path
 
 
-def _cell(request: Request, name: str) -> str:
-    value = getattr(request, name)
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _with_more_columns(workload: Workload, recording: Recording) -> Workload:
+    """Return the workload with what a trace of the plain layout does not say."""
+    requests = recording.case.requests
+    return replace(
+        workload,
+        priority=np.array([request.priority for request in requests], np.int64),
+        prefixes=Prefixes(
+            recording.case.options["block_size"], tuple(request.blocks for request in requests)
+        ),
+    )
 
 
 def _watched(policy: type[BatchingPolicy], clock: Clock, outcome: Replay) -> type[BatchingPolicy]:

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hermes.catalog import find_device, find_model
-from hermes.costs.constants import find_constants
+from hermes.costs.chip import Chip, HeadShape, touched_experts
+from hermes.costs.constants import find_laws
+from hermes.costs.law import Amounts, Law
+from hermes.costs.operators import pass_operators
 from hermes.costs.roofline import Roofline
-from hermes.costs.work import compile_work
 from hermes.errors import InfeasibleError
 from hermes.scenario.device import DeviceSpec
 
@@ -32,130 +34,151 @@ ROOFLINES = [
     ]
 ]
 COUNTS = st.integers(0, 10**5)
-AMOUNTS = st.floats(0, 1e10)
 
 
-@given(
-    st.sampled_from(ROOFLINES),
-    st.tuples(COUNTS, COUNTS, AMOUNTS, AMOUNTS),
-    st.integers(0, 3),
-    st.floats(0, 1e6),
-)
-def test_more_of_anything_never_takes_less_time(roofline, batch, which, more):
-    larger = list(batch)
-    larger[which] += more if which > 1 else int(more)
-    less, greater = roofline.seconds(*batch), roofline.seconds(*larger)
-    assert greater >= less * (1 - 1e-12)  # the last bits of a power are the platform's
-    assert math.isfinite(greater)
+@given(st.sampled_from(ROOFLINES), COUNTS, st.integers(0, 10**4))
+def test_more_tokens_or_rows_never_take_less_time(roofline, tokens, more):
+    for part in (roofline.token_seconds, roofline.row_seconds):
+        assert 0 <= part(tokens) <= part(tokens + more) * (1 + 1e-12)
 
 
-@given(
-    st.sampled_from([LLAMA_8B, MIXTRAL, DEEPSEEK, find_model("gemma-2-27b")]),
-    st.tuples(COUNTS, COUNTS, AMOUNTS, AMOUNTS),
-)
-def test_the_time_is_the_formula_of_its_parts(model, batch):
-    """t = ((F/ec)^p + (M/em)^p)^(1/p) + o * layers + a * all-reduces + C/b + E/em."""
-    roofline = Roofline(model, H100, "auto", "auto", 8)
-    work = compile_work(model, H100, "auto", "auto", 8)
-    c, part = roofline.constants, work.terms(*batch)
-    bound = (
-        (part.compute / c.compute_efficiency) ** c.sharpness
-        + (part.memory / c.memory_efficiency) ** c.sharpness
-    ) ** (1 / c.sharpness)
-    fixed = c.layer_overhead_us * work.layers + c.allreduce_latency_us * work.allreduces
-    rest = part.allreduce / c.link_efficiency + part.elementwise / c.memory_efficiency
-    assert roofline.seconds(*batch) == pytest.approx(bound + fixed * 1e-6 + rest, rel=1e-9)
+@given(st.sampled_from(ROOFLINES), st.integers(1, 512), COUNTS, COUNTS)
+def test_more_keys_never_take_less_time(roofline, count, keys, more):
+    less, greater = keys + count, keys + count + more
+    assert 0 < roofline.decode_seconds(count, less) <= roofline.decode_seconds(count, greater)
+    few = roofline.prefill_seconds(count, less, count * less)
+    many = roofline.prefill_seconds(count, greater, count * greater)
+    assert 0 < few <= many * (1 + 1e-12)
+    assert math.isfinite(many)
 
 
-def test_compute_is_two_flops_a_weight_and_four_a_pair_and_value():
-    work = compile_work(LLAMA_8B, H100, "auto", "auto", 1)
-    weights = LLAMA_8B.total_parameters - 2 * LLAMA_8B.embedding_parameters
-    attention = 4 * 32 * 128 * 32
-    flops = 2 * weights * 1000 + attention * 1000 * 1001 / 2
-    prompt = work.terms(1000, 0, 1000 * 1001 / 2, 1000)
-    assert prompt.compute * 989e12 == pytest.approx(flops)
+def test_nothing_takes_no_time():
+    for roofline in ROOFLINES:
+        assert roofline.token_seconds(0) == roofline.row_seconds(0) == 0
+        assert roofline.decode_seconds(0, 0) == roofline.prefill_seconds(0, 0, 0) == 0
 
 
-def test_memory_of_a_decode_step_is_weights_head_and_cache():
-    work = compile_work(LLAMA_8B, H100, "auto", "auto", 1)
-    read = 2 * (LLAMA_8B.total_parameters - LLAMA_8B.embedding_parameters) + 131_072 * 50_000
-    step = work.terms(1, 1, 50_000, 50_000)
-    assert step.memory * 3350e9 == pytest.approx(read, rel=0.001)
+def test_a_law_is_the_formula_of_its_constants():
+    """t = ((F/ec + w*W)^p + (M/em)^p)^(1/p) + o + a*A."""
+    law = Law("x", "vllm", "linear", "bf16", 0.5, 0.8, 2.0, 5.0, 0.1, 2.0)
+    expected = math.hypot(3.0 / 0.5 + 0.1 * 4.0, 2.0 / 0.8) + 5e-6 + 2.0 * 0.5
+    assert law.seconds(Amounts(3.0, 2.0, 4.0, 0.5)) == pytest.approx(expected)
 
 
-def test_the_head_runs_only_for_rows_that_sample():
-    work = compile_work(LLAMA_8B, H100, "auto", "auto", 1)
-    without, with_one = work.terms(512, 0, 1e5, 512), work.terms(512, 1, 1e5, 512)
-    head = LLAMA_8B.embedding_parameters
-    assert (with_one.compute - without.compute) * 989e12 == pytest.approx(2 * head)
-    assert (with_one.memory - without.memory) * 3350e9 == pytest.approx(2 * head, rel=0.01)
+def test_all_products_with_weights_are_two_flops_a_parameter():
+    operators = pass_operators(LLAMA_8B, "auto", "auto", 1)
+    weights = sum(each.n * each.k * each.count for each in operators.linears)
+    assert weights == LLAMA_8B.total_parameters - 2 * LLAMA_8B.embedding_parameters
+    assert operators.head.n * operators.head.k == LLAMA_8B.embedding_parameters
+    one = Chip(H100).linear(1, 1000, 1000, "bf16")
+    assert one.compute * 989e12 == pytest.approx(2e6)
 
 
-def test_a_batch_reads_the_experts_it_is_expected_to_touch():
-    """E * (1 - (1 - k/E)^tokens) of E experts: 2 of 8 for one token, practically all for 64."""
-    work = compile_work(MIXTRAL, H100, "auto", "auto", 1)
-    experts = 2 * 32 * 8 * MIXTRAL.expert_parameters / 3350e9
-    fixed = work.terms(0, 0, 0, 0).memory
-    token = work.token_memory
-    assert work.terms(1, 0, 0, 0).memory - fixed - token == pytest.approx(experts * 2 / 8)
-    assert work.terms(2, 0, 0, 0).memory - fixed - 2 * token == pytest.approx(experts * 7 / 16)
-    assert work.terms(64, 0, 0, 0).memory - fixed - 64 * token == pytest.approx(experts, rel=1e-6)
+@pytest.mark.parametrize("name", ["llama-3.1-70b", "DeepSeek-V3", "mixtral-8x7b", "gemma-2-9b"])
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+def test_a_group_shares_the_products(name, size):
+    """What is not shared is what latent attention compresses, and the routers."""
+    model = find_model(name)
+    operators = pass_operators(model, "auto", "auto", size)
+    weights = sum(each.n * each.k * each.count for each in operators.linears)
+    embeddings = model.embedding_parameters * (1 if model.tie_word_embeddings else 2)
+    routed = model.num_moe_layers * model.num_experts * model.expert_parameters
+    whole = model.num_moe_layers * model.hidden_size * model.num_experts
+    whole += model.key_value_parameters * model.num_hidden_layers if model.is_mla else 0
+    shared = model.total_parameters - embeddings - routed - whole
+    assert weights == pytest.approx(shared / size + whole)
+
+
+def test_decode_attention_reads_the_cache_once():
+    step = Chip(H100).decode_attention(8, 50_000, HeadShape(32, 8, 128, 128, 2.0))
+    assert step.memory * 3350e9 == pytest.approx(50_000 * 131_072 / 32)
+
+
+def test_causal_attention_is_counted_once():
+    prompt = Chip(H100).prefill_attention(
+        1000, 1000, 1000 * 1001 / 2, HeadShape(32, 8, 128, 128, 2.0)
+    )
+    assert prompt.compute * 989e12 == pytest.approx(4 * 32 * 128 * 1000 * 1001 / 2)
+
+
+@given(st.integers(2, 512), st.data())
+def test_a_batch_touches_the_experts_it_is_expected_to(experts, data):
+    """E * (1 - (1 - k/E)^tokens): k for one token, practically all for many."""
+    top_k = data.draw(st.integers(1, experts))
+    assert touched_experts(experts, top_k, 1) == pytest.approx(top_k)
+    assert touched_experts(experts, top_k, 10**5) == pytest.approx(experts, rel=1e-3)
+    assert touched_experts(8, 2, 2) == pytest.approx(8 * 7 / 16)
+
+
+def test_expert_parallelism_deals_whole_experts():
+    sliced = pass_operators(MIXTRAL, "auto", "auto", 8).experts
+    dealt = pass_operators(MIXTRAL, "auto", "auto", 8, expert_parallel=True).experts
+    assert (sliced.shape.width, sliced.shape.groups) == (MIXTRAL.moe_intermediate_size / 8, 1)
+    assert (dealt.shape.width, dealt.shape.groups) == (MIXTRAL.moe_intermediate_size, 8)
 
 
 def test_a_window_caps_what_its_layers_attend_to():
-    windowed = compile_work(find_model("Mistral-7B-v0.1"), H100, "auto", "auto", 1)
-    full = compile_work(find_model("Mistral-7B-v0.3"), H100, "auto", "auto", 1)
-    assert windowed.terms(1, 0, 1000, 1000) == pytest.approx(full.terms(1, 0, 1000, 1000))
-    at_window = windowed.terms(1, 0, 4096, 4096)
-    assert windowed.terms(1, 0, 10**6, 10**6) == pytest.approx(at_window)
-    assert full.terms(1, 0, 10**6, 10**6).memory > at_window.memory
+    windowed = Roofline(find_model("Mistral-7B-v0.1"), H100)
+    full = Roofline(find_model("Mistral-7B-v0.3"), H100)
+    assert windowed.decode_seconds(1, 1000) == full.decode_seconds(1, 1000)
+    assert windowed.decode_seconds(1, 10**6) == windowed.decode_seconds(1, 4096)
+    assert full.decode_seconds(1, 10**6) > windowed.decode_seconds(1, 10**6)
 
 
-def test_latent_attention_takes_the_cheaper_form():
-    """On the latent for a decode step, on expanded keys for a long prompt."""
-    work = compile_work(DEEPSEEK, H100, "auto", "auto", 8)
-    decode = work.terms(1, 0, 10_000, 10_000).compute - work.token_compute
-    assert decode == pytest.approx(work.wide_pair_compute * 10_000)
-    pairs = 16_384 * 16_385 / 2
-    prompt = work.terms(16_384, 0, pairs, 16_384).compute - work.token_compute * 16_384
-    assert prompt == pytest.approx(work.pair_compute * pairs + work.expand_compute * 16_384)
-    assert prompt < work.wide_pair_compute * pairs
+def test_alternating_windows_pay_for_the_layers_that_see_everything():
+    gemma = Roofline(find_model("gemma-2-27b"), H100)
+    growth = gemma.decode_seconds(1, 40_000) - gemma.decode_seconds(1, 20_000)
+    assert growth > 0
+    layers = pass_operators(find_model("gemma-2-27b"), "auto", "auto", 1).attention
+    assert [(each.count, each.window) for each in layers] == [(23, 0), (23, 4096)]
+
+
+def test_latent_attention_caches_little_and_computes_much():
+    latent = pass_operators(DEEPSEEK, "auto", "auto", 8).attention[0]
+    law = find_laws(H100).find("mla_decode", "bf16")
+    whole = Chip(H100).decode_attention(8, 8000, latent.decode_shape, latent=True)
+    assert whole.memory * 3350e9 == pytest.approx(8000 * 576 * 2)
+    assert whole.compute * 989e12 == pytest.approx(2 * 8000 * 16 * (576 + 512))
+    assert law.calibrated
 
 
 def test_an_allreduce_is_a_ring_over_the_links():
-    work = compile_work(LLAMA_8B, H100, "auto", "auto", 4)
-    assert work.allreduces == 2 * 32 + 1
-    moved = 65 * 2 * (4 - 1) / 4 * 1000 * 4096 * 2
-    assert work.terms(1000, 0, 0, 0).allreduce == pytest.approx(moved / 450e9)
-    assert compile_work(LLAMA_8B, H100, "auto", "auto", 1).allreduces == 0
+    amounts = Chip(H100).allreduce(1000 * 4096 * 2, 4)
+    assert amounts.memory == pytest.approx(2 * (4 - 1) / 4 * 1000 * 4096 * 2 / 450e9)
+    assert pass_operators(LLAMA_8B, "auto", "auto", 4).allreduces == 2 * 32 + 1
+    assert pass_operators(LLAMA_8B, "auto", "auto", 1).allreduces == 0
 
 
 def test_without_links_the_group_shares_the_host():
-    l40s = find_device("l40s")
-    two = compile_work(LLAMA_8B, l40s, "auto", "auto", 2).token_allreduce
-    assert two == pytest.approx(65 * 4096 * 2 / 31e9)
-    assert compile_work(LLAMA_8B, l40s, "auto", "auto", 4).token_allreduce > 1.5 * two
+    l40s = Chip(find_device("l40s"))
+    two = l40s.allreduce(8192, 2).memory
+    assert two == pytest.approx(8192 / 31e9)
+    assert l40s.allreduce(8192, 4).memory > 1.5 * two
 
 
 def test_a_group_beyond_the_scale_up_domain_falls_back_to_the_host():
-    inside = compile_work(LLAMA_8B, H100, "auto", "auto", 8).token_allreduce
-    assert compile_work(LLAMA_8B, H100, "auto", "auto", 16).token_allreduce > 5 * inside
+    chip = Chip(H100)
+    assert chip.allreduce(8192, 16).memory > 5 * chip.allreduce(8192, 8).memory
 
 
 def test_fp8_weights_halve_the_reading_and_double_the_peak():
-    half = compile_work(LLAMA_8B, H100, "auto", "auto", 1)
-    eight = compile_work(LLAMA_8B, H100, "fp8", "auto", 1)
-    assert eight.fixed_memory == pytest.approx(half.fixed_memory / 2)
-    assert eight.token_compute == pytest.approx(half.token_compute * 989 / 1979)
-    assert eight.pair_compute == half.pair_compute
+    half, eight = (Chip(H100).linear(1, 4096, 4096, dtype) for dtype in ("bf16", "fp8"))
+    assert eight.memory == pytest.approx(half.memory / 2, rel=0.001)
+    assert eight.compute == pytest.approx(half.compute * 989 / 1979)
+    assert half.extra == 0 < eight.extra  # its inputs are quantized on the way
+
+
+def test_weights_alone_in_four_bits_are_multiplied_in_sixteen():
+    half, four = (Chip(H100).linear(1, 4096, 4096, dtype) for dtype in ("bf16", "int4"))
+    assert four.compute == half.compute
+    assert four.memory == pytest.approx(half.memory / 4, rel=0.01)
 
 
 def test_a_device_without_fp8_unpacks_its_weights():
     a100 = find_device("a100")
-    half = compile_work(LLAMA_8B, a100, "auto", "auto", 1)
-    eight = compile_work(LLAMA_8B, a100, "fp8", "auto", 1)
-    assert eight.token_compute == half.token_compute
-    assert eight.fixed_memory < half.fixed_memory
+    half, eight = (Chip(a100).linear(1, 4096, 4096, dtype) for dtype in ("bf16", "fp8"))
+    assert eight.compute == half.compute
+    assert eight.memory < half.memory
     assert Roofline(LLAMA_8B, a100, "fp8").label == "roofline: uncalibrated"
 
 
@@ -170,32 +193,52 @@ def test_a_device_that_cannot_multiply_the_type_is_refused():
         Roofline(LLAMA_8B, find_device("chip", {"chip": spec}))
 
 
+def test_devices_without_any_way_to_reduce_are_refused():
+    lonely = _chip(1000).model_copy(update={"host_bandwidth_gb_per_s": 0})
+    device = find_device("chip", {"chip": lonely})
+    with pytest.raises(InfeasibleError, match="neither links nor a known host bandwidth"):
+        Roofline(LLAMA_8B, device, tensor_parallel_size=2)
+
+
 @pytest.mark.parametrize(
-    ("model", "device", "label"),
+    ("model", "device", "size", "label"),
     [
-        ("llama-3.1-8b", "h100", "roofline: calibrated"),
-        ("llama-3.1-8b", "h200", "roofline: uncalibrated"),
-        ("llama-3.1-8b", "mi300x", "roofline: uncalibrated"),
-        ("mixtral-8x7b", "h100", "roofline: uncalibrated"),
+        ("llama-3.1-8b", "h100", 1, "roofline: calibrated"),
+        ("llama-3.1-70b", "h100", 8, "roofline: calibrated"),
+        ("mixtral-8x7b", "h100", 1, "roofline: calibrated"),
+        ("DeepSeek-V3", "b200", 8, "roofline: calibrated"),
+        ("llama-3.1-8b", "h200", 1, "roofline: uncalibrated"),
+        ("llama-3.1-8b", "mi300x", 1, "roofline: uncalibrated"),
+        ("gpt-oss-120b", "h100", 1, "roofline: uncalibrated"),
+        ("DeepSeek-V3", "a100", 8, "roofline: uncalibrated"),
     ],
 )
-def test_only_what_was_fitted_is_called_calibrated(model, device, label):
-    assert Roofline(find_model(model), find_device(device)).label == label
+def test_only_what_was_fitted_is_called_calibrated(model, device, size, label):
+    roofline = Roofline(find_model(model), find_device(device), tensor_parallel_size=size)
+    assert roofline.label == label
 
 
 def test_a_device_without_a_fit_borrows_from_its_chip_before_the_general_one():
-    assert find_constants(H100, "bf16").device == "h100-sxm"
-    assert find_constants(find_device("h200"), "bf16").device == "h100-sxm"
-    assert find_constants(find_device("a100-sxm-40"), "fp16").device == "a100-sxm-80"
-    assert find_constants(find_device("mi300x"), "fp8").device == "general"
-    assert not find_constants(find_device("mi300x"), "fp8").calibrated
+    def origin(device: str, dtype: str) -> str:
+        return find_laws(find_device(device)).find("linear", dtype).device
+
+    assert origin("h100", "bf16") == "h100-sxm"
+    assert origin("h200", "bf16") == "h100-sxm"
+    assert origin("a100-sxm-40", "fp16") == "a100-sxm-80"
+    assert origin("mi300x", "fp8") == "general"
+    assert not find_laws(find_device("mi300x")).find("linear", "fp8").calibrated
+
+
+def test_launches_that_an_engine_hides_take_less_time():
+    eager, fused = (Roofline(LLAMA_8B, H100, laws=find_laws(H100, x)) for x in (1.0, 0.6))
+    assert fused.token_seconds(1) < eager.token_seconds(1)
 
 
 def test_faster_memory_is_never_slower():
-    times = [
-        Roofline(LLAMA_8B, find_device("chip", {"chip": _chip(bandwidth)})).seconds(8, 8, 1e4, 1e4)
-        for bandwidth in (500, 1000, 2000, 4000)
-    ]
+    times = []
+    for bandwidth in (500, 1000, 2000, 4000):
+        roofline = Roofline(LLAMA_8B, find_device("chip", {"chip": _chip(bandwidth)}))
+        times.append(roofline.token_seconds(8) + roofline.decode_seconds(8, 10**4))
     assert times == sorted(times, reverse=True)
 
 

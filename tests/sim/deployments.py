@@ -9,7 +9,7 @@ import numpy as np
 from hermes.catalog import find_device, find_model
 from hermes.costs.linear import LinearStepCost
 from hermes.costs.step import StepCost
-from hermes.scenario.client import LinearCosts
+from hermes.scenario.costs import LinearCosts
 from hermes.sim.batching import BATCHING
 from hermes.sim.deployment import ClientPlan, Deployment, RoutePlan
 from hermes.sim.limits import EngineLimits

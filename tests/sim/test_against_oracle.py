@@ -30,14 +30,26 @@ BATCHING = ("chunked", "continuous", "mixed", "static")
 ORDERS = ("fcfs", "priority", "shortest_prompt", "least_work_left", "edf")
 
 
-def curved() -> CompiledStepCost:
+class Curved:
     """A cost that bends with context, so that decode blocks cross segments."""
 
-    def seconds(tokens: int, rows: int, pairs: float, keys: float) -> float:
-        compute, memory = 2e-5 * tokens + 1e-9 * pairs + 1e-6 * rows, 4e-3 + 3e-8 * keys
-        return (compute**2 + memory**2) ** 0.5
+    label = "curved"
 
-    return CompiledStepCost(seconds, "curved")
+    def token_seconds(self, tokens: int) -> float:
+        return 2e-5 * tokens
+
+    def row_seconds(self, rows: int) -> float:
+        return 1e-6 * rows
+
+    def decode_seconds(self, sequences: int, keys: int) -> float:
+        return ((1e-5 * sequences) ** 2 + (4e-3 + 3e-8 * keys) ** 2) ** 0.5
+
+    def prefill_seconds(self, tokens: int, keys: int, pairs: int) -> float:
+        return ((1e-9 * pairs) ** 2 + (3e-8 * keys) ** 2) ** 0.5
+
+
+def curved() -> CompiledStepCost:
+    return CompiledStepCost(Curved())
 
 
 COSTS = {"linear": linear, "flat": lambda: linear(1000, 0, 0), "curved": curved}

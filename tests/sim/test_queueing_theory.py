@@ -2,8 +2,8 @@
 
 With `max_num_seqs: c` and steps of constant time, a replica is c servers with one queue, whose
 service times are set by the output lengths. Exact values from Kleinrock (1975) and
-Pollaczek-Khinchine; intervals are 99.9 % over independent replications, and must be narrow enough to
-mean something.
+Pollaczek-Khinchine; intervals are 99.9 % over independent replications, and must be narrow enough
+to mean something.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.conformance.record.cases import CASES
+from tests.conformance.record.drawn import FEATURES, drawn
 from tests.conformance.recording import FOLDER, Recording
 
 
@@ -15,20 +16,35 @@ def main() -> None:
     parser.add_argument("case", nargs="*", help="names of cases; default: all")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the recordings")
     parser.add_argument("--list", action="store_true", help="name the cases and stop")
+    parser.add_argument(
+        "--drawn", type=int, metavar="COUNT", help="random cases instead; with --out"
+    )
+    parser.add_argument("--from", type=int, default=0, dest="first", help="number of the first")
+    parser.add_argument("--features", default=",".join(FEATURES), help="of random cases")
     options = parser.parse_args()
     cases = {case.name: case for case in CASES}
+    if options.drawn:
+        if options.out == FOLDER:
+            parser.error("--drawn needs --out: random cases are not kept among the recordings")
+        numbers = range(options.first, options.first + options.drawn)
+        chosen = [drawn(number, tuple(options.features.split(","))) for number in numbers]
+        cases = {case.name: case for case in chosen}
     if unknown := [name for name in options.case if name not in cases]:
         parser.error(f"no such case: {', '.join(unknown)}; cases: {', '.join(sorted(cases))}")
     if options.list:
         sys.stdout.writelines(f"{case.name:32} {case.about}\n" for case in CASES)
         return
-    from tests.conformance.record.driver import record  # loads vLLM
+    from tests.conformance.record.driver import EndlessError, record  # loads vLLM
 
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.case or cases:
         before = options.out / f"{name}.json.gz"
         old = Recording.read(before) if before.is_file() else None
-        new = record(cases[name])
+        try:
+            new = record(cases[name])
+        except EndlessError:
+            sys.stdout.write(f"{name:32} never ends; not recorded\n")
+            continue
         path = new.write(options.out)
         sys.stdout.write(
             f"{name:32} {len(new.steps):5} steps {sum(new.preemptions):4} preemptions "

@@ -5,6 +5,7 @@ Lengths and times are drawn with integers only, so that a case is the same every
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -25,6 +26,7 @@ _DEFAULTS: dict[str, Any] = {
     "watermark": 0.0,
     "prefill_schedule_interval": 1,
     "num_speculative_tokens": 0,
+    "kv_role": None,
 }
 
 
@@ -95,6 +97,11 @@ def with_drafts(requests: list[Request], seed: int, drafts: int) -> list[Request
         )
         for r in requests
     ]
+
+
+def with_transfers(requests: list[Request], seed: int, longest_ms: int) -> list[Request]:
+    random = Random(seed)
+    return [replace(r, transfer_ns=random.randint(1, longest_ms * MS)) for r in requests]
 
 
 class Tree:
@@ -266,6 +273,12 @@ def _preemption() -> list[Case]:
             max_num_batched_tokens=64,
         ),
         case(
+            "no-reserve-arrival", "scheduler_reserve_full_isl off",
+            "a prompt that does not fit arrives while another decodes",
+            [Request(0, 100, 60), Request(50 * MS, 100, 2)], num_gpu_blocks_override=12,
+            scheduler_reserve_full_isl=False, max_num_batched_tokens=32, max_num_seqs=4,
+        ),
+        case(
             "no-reserve-watermark", "scheduler_reserve_full_isl off", "and a watermark",
             traffic(47, 80, 15, (1, 500), (1, 120)), num_gpu_blocks_override=120,
             scheduler_reserve_full_isl=False, watermark=0.1, max_num_batched_tokens=64,
@@ -360,6 +373,11 @@ def _prefixes() -> list[Case]:
             num_gpu_blocks_override=120,
         ),
         case(
+            "prefix-long-prefill", feature, "with a threshold, and prompts that need not fit whole",
+            system_prompts(68, 80, 10), enable_prefix_caching=True, num_gpu_blocks_override=140,
+            long_prefill_token_threshold=48, scheduler_reserve_full_isl=False,
+        ),
+        case(
             "prefix-block-4", feature, "blocks of four tokens",
             system_prompts(66, 60, block_size=4), enable_prefix_caching=True, block_size=4,
         ),
@@ -424,6 +442,36 @@ def _drafts() -> list[Case]:
     ]  # fmt: skip
 
 
+def _disaggregated() -> list[Case]:
+    prefill, decode = "disaggregated prefill", "disaggregated decode"
+    first_tokens = traffic(90, 80, 15, (1, 600), (1, 1))
+    return [
+        case(
+            "prefill-pool", prefill, "blocks are held until they are sent",
+            with_transfers(first_tokens, 90, 60), kv_role="kv_producer",
+        ),
+        case(
+            "prefill-pool-small", prefill, "requests wait for blocks that are being sent",
+            with_transfers(first_tokens, 91, 200), kv_role="kv_producer",
+            num_gpu_blocks_override=80,
+        ),
+        case(
+            "decode-pool", decode, "prompts arrive over the network, and do not compute",
+            with_transfers(traffic(92, 80, 15), 92, 60), kv_role="kv_consumer",
+        ),
+        case(
+            "decode-pool-small", decode, "blocks are taken when a transfer begins",
+            with_transfers(traffic(93, 80, 15, (1, 300), (1, 200)), 93, 100),
+            kv_role="kv_consumer", num_gpu_blocks_override=120,
+        ),
+        case(
+            "decode-pool-seqs", decode, "more prompts arrive than may run",
+            with_transfers(traffic(94, 60, 10, (1, 300), (1, 60)), 94, 30),
+            kv_role="kv_consumer", max_num_seqs=6,
+        ),
+    ]  # fmt: skip
+
+
 CASES: tuple[Case, ...] = (
-    *_chunked(), *_limits(), *_preemption(), *_order(), *_prefixes(), *_drafts()
+    *_chunked(), *_limits(), *_preemption(), *_order(), *_prefixes(), *_drafts(), *_disaggregated()
 )  # fmt: skip

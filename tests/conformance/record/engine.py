@@ -10,13 +10,14 @@ from typing import Any
 import torch
 import vllm
 from vllm.config import CacheConfig, DeviceConfig, ModelConfig, SchedulerConfig, VllmConfig
+from vllm.config.kv_transfer import KVTransferConfig
 from vllm.config.speculative import SpeculativeConfig
 from vllm.sampling_params import SamplingParams
 from vllm.utils.hashing import sha256
 from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
-from vllm.v1.outputs import DraftTokenIds, ModelRunnerOutput
+from vllm.v1.outputs import DraftTokenIds, KVConnectorOutput, ModelRunnerOutput
 from vllm.v1.request import Request as EngineRequest
 from vllm.v1.structured_output import StructuredOutputManager
 
@@ -41,6 +42,7 @@ OTHER_OPTIONS = (
     "max_model_len",
     "enable_prefix_caching",
     "num_speculative_tokens",
+    "kv_role",
 )
 
 _LLAMA = {
@@ -113,8 +115,20 @@ class VllmScheduler:
         )
         return tokens, context, tuple(preempted)
 
-    def complete(self) -> tuple[list[int], list[int]]:
-        """Answer the latest schedule; return who sampled in it, and who ended."""
+    def transfers_begun(self) -> list[int]:
+        """Return the requests whose KV transfer has begun since this was last asked."""
+        connector = self._scheduler.connector
+        if connector is None:
+            return []
+        begun, connector.begun = connector.begun, []
+        return [int(name) for name in begun]
+
+    def complete(self, transferred: list[int]) -> tuple[list[int], list[int]]:
+        """Answer the latest schedule; return who sampled in it, and who ended.
+
+        Args:
+            transferred: Requests whose KV transfer ended before the step did.
+        """
         names = list(self._output.num_scheduled_tokens)
         sampled = [self._sampled_tokens(int(name)) for name in names]
         self._scheduler.update_from_output(
@@ -123,6 +137,7 @@ class VllmScheduler:
                 req_ids=names,
                 req_id_to_index={name: i for i, name in enumerate(names)},
                 sampled_token_ids=sampled,
+                kv_connector_output=self._transfers(transferred),
             ),
         )
         if self._drafts:
@@ -134,8 +149,13 @@ class VllmScheduler:
             del self._requests[number]
         return gave, ended
 
-    def preemptions(self, number: int) -> int:
-        return self._requests[number].num_preemptions
+    def _transfers(self, transferred: list[int]) -> KVConnectorOutput | None:
+        if not transferred:
+            return None
+        names = {_name(number) for number in transferred}
+        if self.case.options["kv_role"] == "kv_producer":
+            return KVConnectorOutput(finished_sending=names)
+        return KVConnectorOutput(finished_recving=names)
 
     def _sampled_tokens(self, number: int) -> list[int]:
         request = self._requests[number]
@@ -197,6 +217,13 @@ def _config(options: dict[str, Any]) -> VllmConfig:
             method="ngram", num_speculative_tokens=drafts, prompt_lookup_max=2
         )
         if drafts
+        else None,
+        kv_transfer_config=KVTransferConfig(
+            kv_connector="TimedConnector",
+            kv_connector_module_path="tests.conformance.record.connector",
+            kv_role=options["kv_role"],
+        )
+        if options["kv_role"]
         else None,
     )
     for name in SCHEDULER_OPTIONS:  # vLLM must not have corrected what the recording says
