@@ -111,7 +111,9 @@ class Engine:
         """Whether there is a place, and perhaps room, for a sequence at the head of the queue."""
         if self.num_running >= self.limits.max_num_seqs:
             return False
-        return bool(sequence.prefix) or self.limits.blocks_for(sequence.target) <= self.pool.free
+        if sequence.prefix or not self.limits.reserve_full_prompt:
+            return True
+        return self.limits.blocks_for(sequence.target) <= self.pool.free
 
     # -- moves of a batching policy -------------------------------------------------------------
 
