@@ -105,7 +105,12 @@ def _vllm_policy(engine: Engine) -> str:
 
 def _pause(engine: Engine, sequence: Sequence) -> None:
     """Take a sequence out of the decodes for this step; it goes on as a prompt of one token."""
+    if sequence.join_step != engine.decoding.step:
+        sequence.last_token = -1  # at the group's latest step, which the replica knows
+    engine.interrupted.append(sequence)
+    engine.preempted.append(sequence)  # for the replica to look; nothing was taken from it
     engine.decoding.leave(sequence)
+    engine._running.append(sequence)  # a new ticket: its place among the decodes dies with the old
     sequence.target = sequence.computed + 1
     engine.prefilling.append(sequence)
 
