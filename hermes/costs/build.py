@@ -52,14 +52,27 @@ def build_step_cost(
     """
     if isinstance(spec, LinearCostSpec):
         return LinearStepCost(spec.linear)
-    if isinstance(spec, (TableCostSpec, CalibratedCostSpec)):
+    if isinstance(spec, CalibratedCostSpec):
         raise NotImplementedError
-    around = spec.roofline if isinstance(spec, RooflineCostSpec) else RooflineCosts()
+    around = _around(spec)
     laws = find_laws(device, find_overheads(around.engine).launch)
     roofline = Roofline(
         model, device, dtype, kv_dtype, tensor_parallel_size, around.expert_parallel, laws
     )
+    if isinstance(spec, TableCostSpec):
+        from hermes.costs.tables import TablePass, read_calls
+
+        path = (folder or Path()) / Path(spec.table).expanduser()
+        table = read_calls(path, model, device, tensor_parallel_size)
+        roofline = TablePass(roofline, table, path.name)
     return CompiledStepCost(roofline, *_overheads(around))
+
+
+def _around(spec: CostsSpec) -> RooflineCosts:
+    """Return what is around the device's time."""
+    if isinstance(spec, RooflineCostSpec):
+        return spec.roofline
+    return spec if isinstance(spec, TableCostSpec) else RooflineCosts()
 
 
 def _overheads(around: RooflineCosts) -> tuple[float, float]:

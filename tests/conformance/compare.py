@@ -9,7 +9,7 @@ from tests.conformance.recording import Recording
 from tests.conformance.replay import TICKS_PER_NS, Replay, replay
 
 
-def difference(recording: Recording, folder: Path) -> str:
+def difference(recording: Recording, folder: Path, batching: str = "chunked") -> str:
     """Return the first thing in which Hermes differs from a recording; empty when nothing does.
 
     Compared are, to the nanosecond and the token: the tokens of each request in each step, the
@@ -17,8 +17,8 @@ def difference(recording: Recording, folder: Path) -> str:
     fast-forward, the number of steps and the same of each request.
     """
     try:
-        slow = replay(recording, folder, fast_forward=False)
-        fast = replay(recording, folder, fast_forward=True)
+        slow = replay(recording, folder, fast_forward=False, batching=batching)
+        fast = replay(recording, folder, fast_forward=True, batching=batching)
     except HermesError as error:
         return f"refused: {error}"
     return (

@@ -42,7 +42,7 @@ class Replay:
     preemptions: list[int] = field(default_factory=list)
 
 
-def scenario_mapping(recording: Recording, folder: Path) -> dict[str, Any]:
+def scenario_mapping(recording: Recording, folder: Path, batching: str) -> dict[str, Any]:
     """Return the scenario of a recording; its trace is written to `folder`."""
     case = recording.case
     options = {
@@ -58,7 +58,7 @@ def scenario_mapping(recording: Recording, folder: Path) -> dict[str, Any]:
             "engine": {
                 "model": "llama-3.1-8b",
                 "device": "h100-sxm",
-                "batching": "chunked",
+                "batching": batching,
                 "costs": {
                     "linear": {
                         "step_us": float(cost.step_us),
@@ -72,9 +72,11 @@ def scenario_mapping(recording: Recording, folder: Path) -> dict[str, Any]:
     }
 
 
-def replay(recording: Recording, folder: Path, fast_forward: bool) -> Replay:
+def replay(
+    recording: Recording, folder: Path, fast_forward: bool, batching: str = "chunked"
+) -> Replay:
     """Run a recording's scenario; batches are noted one by one when nothing is fast-forwarded."""
-    scenario = build_scenario(scenario_mapping(recording, folder))
+    scenario = build_scenario(scenario_mapping(recording, folder, batching))
     deployment = resolve(scenario, folder)
     workload = build_workload(scenario.workload, tuple(scenario.pipelines), scenario.seed, folder)
     workload = _with_more_columns(workload, recording)

@@ -1,0 +1,127 @@
+"""NVIDIA's operator database, read by location: `<folder>/<family>/<backend>/<version>/*.parquet`.
+
+Its Python calls change with every release; the Parquet files do not. Tables of latent attention
+hold whole modules and are left to the roofline, which is fitted on them. Of several kernels for a
+call the fastest is taken, and of several routings of experts the one closest to traffic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hermes.costs.tables.calls import Call
+from hermes.costs.tables.own import attention_shape
+
+__all__ = ["is_aiconfigurator", "read_aiconfigurator"]
+
+_MS = 1e-3
+_ROUTING = "power_law_1.01"
+_DTYPES = {"bfloat16": "bf16", "int4_wo": "int4", "w4a16_mxfp4": "mxfp4"}
+_BYTES = 2.0
+
+
+def is_aiconfigurator(folder: Path) -> bool:
+    """Return whether a folder is one device of the database."""
+    return any(folder.glob("gemm/*/*/gemm_perf.parquet"))
+
+
+def read_aiconfigurator(folder: Path, backend: str = "vllm") -> Iterator[tuple[str, Call]]:
+    """Yield the calls measured on one device."""
+    for row in _rows(folder, f"gemm/{backend}/*/gemm_perf.parquet", "gemm_dtype", "m", "n", "k"):
+        dtype, m, n, k, latency = row
+        yield "", Call("linear", _DTYPES.get(dtype, dtype), (n, k, m), latency * _MS)
+    yield from _experts(folder, backend)
+    for operator, name in (("prefill", "context"), ("decode", "generation")):
+        yield from _attention(folder, backend, operator, name)
+    yield from _allreduce(folder, backend)
+
+
+def _table(folder: Path, pattern: str) -> Iterator[Any]:
+    import pyarrow.parquet as pq
+
+    for path in sorted(folder.glob(pattern)):
+        yield pq.read_table(path)
+
+
+def _rows(folder: Path, pattern: str, *columns: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the columns and the latency, the least of each call."""
+    for table in _table(folder, pattern):
+        chosen = table.select([*columns, "latency"]).group_by(list(columns))
+        least = chosen.aggregate([("latency", "min")])
+        names = (*columns, "latency_min")
+        yield from zip(*(least.column(name).to_pylist() for name in names), strict=True)
+
+
+def _experts(folder: Path, backend: str) -> Iterator[tuple[str, Call]]:
+    columns = (
+        "moe_dtype",
+        "distribution",
+        "hidden_size",
+        "inter_size",
+        "topk",
+        "num_experts",
+        "moe_tp_size",
+        "moe_ep_size",
+        "num_tokens",
+    )
+    for row in _rows(folder, f"moe/{backend}/*/moe_perf.parquet", *columns):
+        dtype, routing, hidden, width, top_k, experts, tp, ep, tokens, latency = row
+        if routing == _ROUTING:
+            shape = (hidden, width / tp, top_k, experts, ep, tokens)
+            yield "", Call("experts", _DTYPES.get(dtype, dtype), shape, latency * _MS)
+
+
+def _attention(folder: Path, backend: str, operator: str, name: str) -> Iterator[tuple[str, Call]]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for found in _table(folder, f"attention/{backend}/*/{name}_attention_perf.parquet"):
+        table = found
+        if "window_size" in table.column_names:
+            table = table.filter(pc.equal(table["window_size"], pa.scalar(0, pa.int64())))
+        names = (
+            "kv_cache_dtype",
+            "num_heads",
+            "num_key_value_heads",
+            "head_dim",
+            "batch_size",
+            "isl",
+            "step",
+            "latency",
+        )
+        columns = (table.column(column).to_pylist() for column in names)
+        for dtype, heads, kv, dim, batch, isl, step, latency in zip(*columns, strict=True):
+            shape = (heads, kv or heads, dim)
+            length, prefix = (isl, step) if operator == "prefill" else (isl + step, 0)
+            coordinates = attention_shape(operator, shape, batch, length, prefix)
+            yield "", Call(operator, _DTYPES.get(dtype, dtype), coordinates, latency * _MS)
+
+
+def _allreduce(folder: Path, backend: str) -> Iterator[tuple[str, Call]]:
+    least: dict[tuple[float, float], float] = {}
+    custom = _rows(
+        folder,
+        f"comm/{backend}/*/custom_allreduce_perf.parquet",
+        "kernel_source",
+        "num_gpus",
+        "message_size",
+    )
+    for kernel, size, elements, latency in custom:
+        if kernel == "vLLM_custom_graph":
+            least[size, _BYTES * elements] = latency * _MS
+    nccl = _rows(
+        folder,
+        "comm/nccl/*/nccl_perf.parquet",
+        "op_name",
+        "nccl_dtype",
+        "num_gpus",
+        "message_size",
+    )
+    for name, dtype, size, elements, latency in nccl:
+        key = (size, _BYTES * elements)
+        if (name, dtype) == ("all_reduce", "half"):
+            least[key] = min(latency * _MS, least.get(key, latency * _MS))
+    for shape, seconds in least.items():
+        yield "", Call("allreduce", "bf16", shape, seconds)
