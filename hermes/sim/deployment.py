@@ -14,6 +14,7 @@ from typing import TypeVar
 from hermes.catalog import Device, Model, find_device, find_model
 from hermes.costs.build import build_step_cost
 from hermes.costs.memory import (
+    kv_bytes_per_token,
     kv_bytes_per_token_per_device,
     num_gpu_blocks,
     resolve_dtype,
@@ -28,6 +29,7 @@ from hermes.sim.batching import BATCHING, BatchingPolicy
 from hermes.sim.limits import EngineLimits
 from hermes.sim.queues import QUEUE_ORDERS, QueueOrder
 from hermes.sim.routing import ROUTING, RoutingPolicy
+from hermes.sim.topology import ReplicaSite, Topology, resolve_topology
 
 __all__ = ["ClientPlan", "Deployment", "RoutePlan", "resolve"]
 
@@ -41,6 +43,7 @@ class ClientPlan:
     """A pool of replicas, with everything about them known."""
 
     name: str
+    serves: str
     model: Model
     device: Device
     dtype: str
@@ -53,6 +56,9 @@ class ClientPlan:
     costs: StepCost
     move_seconds_per_token: float  # of KV, between one device and host memory
     usd_per_device_hour: float | None
+    kv_bytes_per_token: int  # all layers, whole model
+    layerwise: bool = False
+    overflow_tokens: int | None = None
 
     @property
     def devices(self) -> int:
@@ -66,6 +72,7 @@ class RoutePlan:
 
     clients: tuple[str, ...]
     policy: type[RoutingPolicy]
+    decode: RoutePlan | None = None  # who goes on once the prompt is done
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,7 @@ class Deployment:
 
     clients: tuple[ClientPlan, ...]
     routes: dict[str, RoutePlan]  # by pipeline
+    topology: Topology
 
     @property
     def devices(self) -> int:
@@ -117,7 +125,18 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Deployment:
         for name, stages in scenario.pipelines.items()
     }
     _require_reached(scenario, routes)
-    return Deployment(clients, routes)
+    return Deployment(clients, routes, _topology(scenario, clients))
+
+
+def _topology(scenario: Scenario, clients: tuple[ClientPlan, ...]) -> Topology:
+    return resolve_topology(
+        scenario.topology,
+        [
+            ReplicaSite(client.name, number, client.device, client.tensor_parallel_size)
+            for client in clients
+            for number in range(client.replicas)
+        ],
+    )
 
 
 def _client_plan(
@@ -145,6 +164,7 @@ def _plan(name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None) 
     price = spec.usd_per_device_hour
     return ClientPlan(
         name=name,
+        serves=spec.serves[0],
         model=model,
         device=device,
         dtype=dtype,
@@ -157,6 +177,9 @@ def _plan(name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None) 
         costs=costs,
         move_seconds_per_token=kv_bytes / (device.host_bandwidth_gb_per_s * 1e9),
         usd_per_device_hour=device.usd_per_hour if price is None else price,
+        kv_bytes_per_token=kv_bytes_per_token(model, kv_dtype),
+        layerwise=spec.kv_transfer == "layerwise",
+        overflow_tokens=spec.overflow_tokens,
     )
 
 
@@ -231,8 +254,39 @@ def _route_plan(
             f"the clients serve several models, so the stage must name one: {', '.join(models)}",
             f"{field}.model",
         )
-    names = tuple(client.name for client in candidates)
-    return RoutePlan(names, _routing(scenario, names))
+    return _phases(field, candidates, scenario)
+
+
+def _phases(field: str, clients: list[ClientPlan], scenario: Scenario) -> RoutePlan:
+    """Return the route over clients of one model: whole, or prefill and then decode."""
+    names = {
+        kind: tuple(client.name for client in clients if client.serves == kind)
+        for kind in ("generate", "prefill", "decode")
+    }
+    whole, prefill, decode = names.values()
+    if whole and (prefill or decode):
+        raise InputError(
+            f"clients {', '.join(whole)} serve whole requests and {', '.join(prefill + decode)} a "
+            "phase of them, so the stage must name a client",
+            f"{field}.client",
+        )
+    if whole:
+        return RoutePlan(whole, _routing(scenario, whole))
+    if not (prefill and decode):
+        there, missing = ("prefill", "decode") if prefill else ("decode", "prefill")
+        raise InputError(
+            f"client {(prefill + decode)[0]} serves {there}, but none serves {missing}",
+            f"clients.{(prefill + decode)[0]}.serves",
+        )
+    formats = {client.name: client.kv_dtype for client in clients}
+    if len(set(formats.values())) > 1:
+        raise InputError(
+            f"KV that is handed over must have one format, given: {formats}",
+            f"clients.{decode[0]}.kv_cache_dtype",
+        )
+    return RoutePlan(
+        prefill, _routing(scenario, prefill), RoutePlan(decode, _routing(scenario, decode))
+    )
 
 
 def _routing(scenario: Scenario, clients: tuple[str, ...]) -> type[RoutingPolicy]:
@@ -248,7 +302,7 @@ def _require_reached(scenario: Scenario, routes: dict[str, RoutePlan]) -> None:
         client
         for pipeline, route in routes.items()
         if mix is None or mix.get(pipeline, 0) > 0
-        for client in route.clients
+        for client in (*route.clients, *(route.decode.clients if route.decode else ()))
     }
     idle = [name for name in scenario.clients if name not in reached]
     if idle:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from hermes.metrics import FleetUse, RequestColumns, TokenGaps, summarize
@@ -11,12 +10,10 @@ from hermes.metrics.summary import Number
 from hermes.scenario.scenario import Scenario
 from hermes.scenario.units import seconds_to_ticks
 from hermes.sim.clock import Clock
-from hermes.sim.coordinator import Coordinator, Route
-from hermes.sim.deployment import ClientPlan, Deployment, resolve
-from hermes.sim.engine import Engine
-from hermes.sim.replica import Replica, ReplicaSetup
+from hermes.sim.coordinator import Coordinator
+from hermes.sim.deployment import Deployment, resolve
+from hermes.sim.fleet import RunOptions, build_routes, start_replicas
 from hermes.workload import Workload, build_workload
-from hermes.workload.streams import stream
 
 __all__ = ["SimulationResult", "simulate", "simulate_deployment"]
 
@@ -77,9 +74,8 @@ def simulate_deployment(
     env = Clock(initial_time=0)
     ttft_ticks = seconds_to_ticks((scenario.slo.ttft_ms or 0) / 1000)
     coordinator = Coordinator(env, workload, ttft_ticks)
-    options = {"fast_forward": fast_forward, "check": check}
-    pools = _start_replicas(env, deployment, coordinator, options)
-    coordinator.start(_routes(deployment, pools, workload.pipeline_names, scenario.seed))
+    pools = start_replicas(env, deployment, coordinator, RunOptions(fast_forward, check))
+    coordinator.start(build_routes(env, deployment, pools, workload.pipeline_names, scenario.seed))
     env.run()
     replicas = [replica for pool in pools.values() for replica in pool]
     for replica in replicas:
@@ -96,46 +92,3 @@ def simulate_deployment(
     gaps = tuple(replica.gaps for replica in replicas)
     summary = summarize(requests, gaps, scenario.slo, fleet)
     return SimulationResult(summary, requests, gaps, deployment.cost_model, workload.source)
-
-
-def _start_replicas(
-    env: Clock, deployment: Deployment, coordinator: Coordinator, options: dict[str, bool]
-) -> dict[str, list[Replica]]:
-    pools: dict[str, list[Replica]] = {}
-    index = 0
-    for client in deployment.clients:
-        pools[client.name] = pool = []
-        for _ in range(client.replicas):
-            pool.append(_start_replica(env, index, client, coordinator, options))
-            index += 1
-    return pools
-
-
-def _start_replica(
-    env: Clock, index: int, client: ClientPlan, coordinator: Coordinator, options: dict[str, bool]
-) -> Replica:
-    setup = ReplicaSetup(
-        Engine(client.limits, client.order()),
-        client.batching(),
-        client.costs,
-        lambda tokens: seconds_to_ticks(tokens * client.move_seconds_per_token),
-        **options,
-    )
-    on_finish = partial(coordinator.finished, front_end=client.costs.request_ticks)
-    return Replica(env, index, setup, on_finish)
-
-
-def _routes(
-    deployment: Deployment,
-    pools: dict[str, list[Replica]],
-    pipelines: tuple[str, ...],
-    seed: int,
-) -> tuple[Route, ...]:
-    routes = []
-    for pipeline in pipelines:
-        plan = deployment.routes[pipeline]
-        replicas = tuple(replica for name in plan.clients for replica in pools[name])
-        limits = {(r.engine.limits.max_model_len, r.engine.limits.num_blocks) for r in replicas}
-        policy = plan.policy(stream(seed, "routing", pipeline))
-        routes.append(Route(replicas, policy, uniform=len(limits) == 1))
-    return tuple(routes)
