@@ -25,7 +25,16 @@ _LOGIT_BYTES = 4.0
 class Roofline:
     """Seconds of the parts of a forward pass on one replica; see `PassCost`."""
 
-    __slots__ = ("_decode", "_laws", "_prefill", "_recurrent", "calibrated", "chip", "operators")
+    __slots__ = (
+        "_decode",
+        "_laws",
+        "_prefill",
+        "_recurrent",
+        "calibrated",
+        "chip",
+        "model",
+        "operators",
+    )
 
     def __init__(
         self,
@@ -53,6 +62,7 @@ class Roofline:
                 the data type.
         """
         compute_dtype(device, resolve_dtype(model, dtype))
+        self.model = model.name
         self.chip = Chip(device)
         self.operators = pass_operators(
             model, dtype, kv_dtype, tensor_parallel_size, expert_parallel

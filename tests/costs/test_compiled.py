@@ -21,13 +21,13 @@ ROOFLINES = [
 
 
 @given(st.sampled_from(ROOFLINES), st.integers(1, 512), st.integers(1, 32_768))
-def test_decode_segments_are_within_a_thousandth_of_the_roofline(roofline, sequences, length):
+def test_decode_segments_are_within_two_thousandths_of_the_roofline(roofline, sequences, length):
     context = sequences * length
     segment = CompiledStepCost(roofline).decode_segment(sequences, context)
     exact = roofline.token_seconds(sequences) + roofline.row_seconds(sequences)
     exact += roofline.decode_seconds(sequences, context + sequences)
     assert context < segment.limit
-    assert (segment.base + segment.slope * context) / 1e12 == pytest.approx(exact, rel=1e-3)
+    assert (segment.base + segment.slope * context) / 1e12 == pytest.approx(exact, rel=2e-3)
 
 
 @given(
@@ -36,7 +36,7 @@ def test_decode_segments_are_within_a_thousandth_of_the_roofline(roofline, seque
     st.integers(1, 8192),
     st.integers(0, 30_000),
 )
-def test_mixed_steps_are_within_a_thousandth_of_the_roofline(roofline, decodes, chunk, done):
+def test_mixed_steps_are_within_two_thousandths_of_the_roofline(roofline, decodes, chunk, done):
     context = decodes * 1000
     pairs = chunk * done + chunk * (chunk + 1) // 2
     compiled = CompiledStepCost(roofline)
@@ -45,7 +45,7 @@ def test_mixed_steps_are_within_a_thousandth_of_the_roofline(roofline, decodes, 
     exact += roofline.decode_seconds(decodes, context + decodes)
     exact += roofline.prefill_seconds(chunk, chunk + done, pairs)
     assert isinstance(ticks, int)
-    assert ticks / 1e12 == pytest.approx(exact, rel=1e-3)
+    assert ticks / 1e12 == pytest.approx(exact, rel=2e-3)
 
 
 def test_answers_do_not_depend_on_what_was_asked_before():
