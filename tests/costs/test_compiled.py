@@ -21,13 +21,16 @@ ROOFLINES = [
 
 
 @given(st.sampled_from(ROOFLINES), st.integers(1, 512), st.integers(1, 32_768))
-def test_decode_segments_are_within_two_thousandths_of_the_roofline(roofline, sequences, length):
+def test_decode_segments_are_close_to_the_roofline(roofline, sequences, length):
+    """Within 0.1 %, and 0.5 % where sliding windows end between two knots."""
     context = sequences * length
     segment = CompiledStepCost(roofline).decode_segment(sequences, context)
     exact = roofline.token_seconds(sequences) + roofline.row_seconds(sequences)
     exact += roofline.decode_seconds(sequences, context + sequences)
     assert context < segment.limit
-    assert (segment.base + segment.slope * context) / 1e12 == pytest.approx(exact, rel=2e-3)
+    assert (segment.base + segment.slope * context) / 1e12 == pytest.approx(
+        exact, rel=5e-3 if roofline is ROOFLINES[1] else 1e-3
+    )
 
 
 @given(
@@ -45,7 +48,7 @@ def test_mixed_steps_are_within_two_thousandths_of_the_roofline(roofline, decode
     exact += roofline.decode_seconds(decodes, context + decodes)
     exact += roofline.prefill_seconds(chunk, chunk + done, pairs)
     assert isinstance(ticks, int)
-    assert ticks / 1e12 == pytest.approx(exact, rel=2e-3)
+    assert ticks / 1e12 == pytest.approx(exact, rel=5e-3 if roofline is ROOFLINES[1] else 1e-3)
 
 
 def test_answers_do_not_depend_on_what_was_asked_before():
