@@ -97,19 +97,33 @@ def simulate(
     gate: Annotated[
         bool, typer.Option("--gate", help="Exit with 1 when the scenario misses its SLO.")
     ] = False,
+    error_bars: Annotated[
+        bool,
+        typer.Option("--error-bars", help="Say how far the cost model's error moves the metrics."),
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Simulate one scenario and print its metrics."""
     from hermes import __version__
     from hermes.results.run_folder import write_run
-    from hermes.results.terminal import simulation_text
+    from hermes.results.terminal import error_bars_text, simulation_text
     from hermes.scenario.loading import read_scenario
     from hermes.sim import simulate as run
 
     source = read_scenario(scenario, overrides)
+    bars: dict[str, Any] = {}
     try:
-        result = run(source.scenario, source.folder)
+        if error_bars:
+            from hermes.sim.error_bars import simulate_with_error_bars
+
+            result, found, extrapolated = simulate_with_error_bars(source.scenario, source.folder)
+            bars["error_bars"] = {
+                name: {"low": bar.low, "high": bar.high} for name, bar in found.items()
+            }
+            bars["rests_on_extrapolation"] = extrapolated
+        else:
+            result = run(source.scenario, source.folder)
     except InputError as error:
         raise source.located(error) from None
     summary: dict[str, Any] = {
@@ -119,6 +133,7 @@ def simulate(
         "workload": result.workload_source,
         "cost_model": result.cost_model,
         **result.summary,
+        **bars,
     }
     if out is not None:
         write_run(out, summary, result.requests)
@@ -126,6 +141,8 @@ def simulate(
         typer.echo(json.dumps(summary, indent=2))
     elif not quiet:
         typer.echo(simulation_text(summary, source.scenario.slo))
+        if error_bars:
+            typer.echo("\n" + error_bars_text(summary))
         if out is not None:
             typer.echo(f"\nwrote {out / 'summary.json'} and {out / 'requests.parquet'}")
     attained = result.summary["slo_attainment"] or 0.0

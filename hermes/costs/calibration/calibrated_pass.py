@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from hermes.costs.pass_cost import PassCost
+from hermes.costs.step import Spread
 from hermes.errors import InputError, did_you_mean
 
 __all__ = ["CalibratedPass", "Factors", "read_factors"]
 
 _VERSION = 1
+_DEVIATION = 1.48
+"""Standard deviation over median absolute error, of normal errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ def _check(name: str, kind: str, value: Any, path: Path) -> None:
 class CalibratedPass:
     """A pass whose parts are scaled; see `PassCost`."""
 
-    __slots__ = ("_cost", "_factors", "label")
+    __slots__ = ("_cost", "_factors", "label", "spread")
 
     def __init__(self, cost: PassCost, factors: Factors, same: bool) -> None:
         """Scale *cost*.
@@ -94,6 +97,8 @@ class CalibratedPass:
         """
         self._cost = cost
         self._factors = factors
+        deviation = _DEVIATION * factors.held_out_error
+        self.spread = Spread(deviation, deviation) if same else cost.spread
         where = f"{factors.model} on {factors.tensor_parallel_size} x {factors.device}"
         self.label = f"roofline: calibrated on {where}{'' if same else ' (not this deployment)'}"
 
