@@ -70,8 +70,10 @@ class Laws:
     def _nearest(self, operator: str, dtype: str) -> Law:
         if operator in _ASSUMED:
             return _assumed(operator)
-        if operator == "linear_odd" and (GENERAL, operator, dtype) not in self.table:
-            return self._nearest("linear", dtype)
+        if operator == "linear_odd":
+            aligned = self._nearest("linear", dtype)
+            odd = self.table.get((aligned.device, operator, aligned.dtype))
+            return aligned if odd is None else replace(odd, calibrated=aligned.calibrated)
         kinds = (dtype, *(_GROUPS if operator == "allreduce" else _FITTED_AS.get(dtype, ())))
         chip = _CHIP.get(self.device.name, self.device.name)
         for name in (self.device.name, chip, GENERAL):

@@ -26,6 +26,9 @@ from hermes.sim.sequence import Sequence
 __all__ = ["Replica", "ReplicaListener", "ReplicaSetup"]
 
 
+_MOST_BARREN_STEPS = 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class ReplicaSetup:
     """What a replica is made of.
@@ -89,6 +92,7 @@ class Replica:
         self.gaps = TokenGaps()
         self.steps = 0
         self.busy_ticks = 0
+        self.computed_tokens = 0
         self._env = env
         self._policy = setup.policy
         self._costs = setup.costs
@@ -104,6 +108,7 @@ class Replica:
         self._block: list[Run] = []
         self._block_steps = 0
         self._block_start = 0
+        self._barren_steps = 0  # since a token was sampled
         self._stalled: list[tuple[int, int]] = []  # (tick of latest token, sequences) while waiting
         env.process(self._run())
 
@@ -225,11 +230,13 @@ class Replica:
         now, steps = self._env.now, self._block_steps
         self.steps += steps
         self.busy_ticks += now - self._block_start
+        self.computed_tokens += batch.decodes * steps + sum(n for _, n in batch.prefills)
         self._log_gaps(batch, steps)
         self._block_steps = 0
         finished = self.engine.complete(batch, steps, now)
         if batch.prefills:
             self._log_prefill_end(batch, now)
+            self._require_progress(batch)
         if self._check:
             self.engine.audit()
         for sequence in finished:
@@ -238,6 +245,19 @@ class Replica:
             for sequence in self.engine.handed:
                 self._listener.prefilled(self, sequence, now)
             self.engine.handed.clear()
+
+    def _require_progress(self, batch: Batch) -> None:
+        """Raise when sequences do nothing but take KV blocks from each other."""
+        if batch.decodes or any(s.computed == s.target for s, _ in batch.prefills):
+            self._barren_steps = 0
+            return
+        self._barren_steps += 1
+        if self._barren_steps > _MOST_BARREN_STEPS:
+            raise SimulationError(
+                f"replica {self.index} sampled no token in {_MOST_BARREN_STEPS:,} steps: requests "
+                "preempt each other in turn, for ever, as they would in vLLM; leave "
+                "scheduler_reserve_full_isl on, or give the replica more KV blocks"
+            )
 
     # -- cutting a block ------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from hermes.scenario.units import seconds_to_ticks
 from hermes.sim.clock import Clock
 from hermes.sim.coordinator import Coordinator
 from hermes.sim.deployment import Deployment, resolve
+from hermes.sim.energy import fleet_joules
 from hermes.sim.fleet import RunOptions, build_routes, start_replicas
 from hermes.workload import Workload, build_workload
 
@@ -88,6 +89,7 @@ def simulate_deployment(
         replicas=len(replicas),
         steps=sum(replica.steps for replica in replicas),
         busy_ticks=sum(replica.busy_ticks for replica in replicas),
+        joules=fleet_joules(deployment, pools, requests),
     )
     gaps = tuple(replica.gaps for replica in replicas)
     summary = summarize(requests, gaps, scenario.slo, fleet)
