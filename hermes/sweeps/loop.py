@@ -206,4 +206,4 @@ def outcome_of(study: Study, row: Row) -> Outcome:
 
 def _trial(proposal: Proposal, candidate: Candidate) -> Trial:
     names = tuple(file.name for file in candidate.files)
-    return Trial(proposal.number, candidate.key, proposal.point, candidate.seed, names)
+    return Trial(proposal.number, candidate.key, candidate.overrides, candidate.seed, names)

@@ -19,12 +19,13 @@ from hermes.cluster import (
 )
 from hermes.cluster.trial import Row
 from hermes.errors import InputError
+from hermes.evaluation import evaluation_columns
 from hermes.metrics import METRICS
 from hermes.results import StudyFolder, trial_schema
 from hermes.sweeps.budget import budget_of, check_grid, most_trials
 from hermes.sweeps.interrupt import Interrupt
 from hermes.sweeps.loop import Pace, StudyLoop, finished_trials
-from hermes.sweeps.optuna_sampler import OptunaSampler
+from hermes.sweeps.optuna_sampler import OptunaSampler, require_installed
 from hermes.sweeps.progress import open_progress
 from hermes.sweeps.samplers import (
     Finished,
@@ -32,6 +33,7 @@ from hermes.sweeps.samplers import (
     choose_sampler,
     done_numbers,
     grid_sampler,
+    qmc_sampler,
     random_sampler,
 )
 from hermes.sweeps.spec import SamplerSpec
@@ -107,7 +109,8 @@ def run(study: Study, out: Path, options: RunOptions) -> StudyOutcome:
     _refuse_foreign(out)
     with StudyFolder(out) as folder, Interrupt() as interrupt:
         chosen = _claim(study, folder, options.resume)
-        schema = trial_schema(study.space.types(), tuple(METRICS), str(study.record()["study_key"]))
+        columns = (*METRICS, *evaluation_columns(study.spec.evaluation))
+        schema = trial_schema(study.space.types(), columns, str(study.record()["study_key"]))
         stored = folder.read_rows(schema)
         rows: list[Row] = stored.to_dicts()
         sampler = _sampler(study, chosen, finished_trials(study, rows))
@@ -154,6 +157,7 @@ def _claim(study: Study, folder: StudyFolder, resume: bool) -> SamplerSpec:
     if held is not None and study.spec.sampler.name == "auto":
         # A larger budget must not make `auto` change its mind: numbers would change their meaning.
         chosen = SamplerSpec.model_validate({"name": held.get("chosen_sampler", chosen.name)})
+    require_installed(chosen)
     if chosen.name == "grid":
         check_grid(study)
     folder.write_study(study.record() | {"chosen_sampler": chosen.name})
@@ -166,12 +170,22 @@ def _sampler(study: Study, chosen: SamplerSpec, finished: list[Finished]) -> Sam
         return grid_sampler(study.space, done_numbers(finished))
     if chosen.name == "random":
         return random_sampler(study.space, spec.seed, done_numbers(finished))
+    if chosen.name == "qmc":
+        return qmc_sampler(study.space, spec.seed, done_numbers(finished))
     return OptunaSampler(study.space, chosen, spec.objectives, spec.seed, finished)
 
 
 @contextmanager
 def _executor(study: Study, options: RunOptions) -> Iterator[Executor]:
-    setup = TrialSetup(study.scenario, str(study.folder), study.spec.trial_timeout_s, study.files)
+    setup = TrialSetup(
+        study.scenario,
+        str(study.folder),
+        study.spec.trial_timeout_s,
+        study.files,
+        evaluation=study.spec.evaluation,
+        watched=tuple(study.spec.objectives),
+        memory_limit_gib=study.spec.trial_memory_gib,
+    )
     if options.workers == 0:
         yield InProcessExecutor(setup)
         return

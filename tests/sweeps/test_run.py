@@ -156,7 +156,7 @@ def test_resume_of_nothing_starts(tmp_path):
 def test_a_larger_budget_does_not_make_auto_change_its_mind(tmp_path):
     study, out = loaded(tmp_path), tmp_path / "out"
     run_here(study, out, trials=10)
-    assert json.loads((out / "study.json").read_text())["chosen_sampler"] == "random"
+    assert json.loads((out / "study.json").read_text())["chosen_sampler"] == "qmc"
     run_here(study, out, trials=100, resume=True)
     assert len(read_trials(out)) == SPACE_SIZE
 

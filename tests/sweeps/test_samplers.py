@@ -54,9 +54,11 @@ def test_a_resumed_sequence_goes_on_where_it_stopped(space, make, stop):
         ({}, "grid"),
         ({"trials": 24}, "grid"),
         ({"trials": 100}, "grid"),
-        ({"trials": 23}, "random"),
+        ({"trials": 23}, "qmc"),
         ({"space": {"seed": {"int": [0, 10**6]}}}, "nsga2"),
-        ({"space": {"seed": {"int": [0, 10**6]}}, "trials": 99}, "random"),
+        ({"space": {"seed": {"int": [0, 10**6]}}, "trials": 99}, "qmc"),
+        ({"space": {"seed": {"int": [0, 10**6]}}, "objectives": dict.fromkeys(
+            ["devices", "ttft_ms.p50", "tpot_ms.p50"], "minimize")}, "nsga3"),
         ({"space": {"seed": {"int": [0, 10**6]}}, "objectives": {"devices": "minimize"}}, "tpe"),
         ({"space": {"seed": {"int": [0, 10**6]}}, "objectives": {"devices": "minimize"},
           "trials": 5000}, "nsga2"),
