@@ -230,7 +230,7 @@ def sweep(
         typer.echo(
             f"interrupted; finish with: hermes sweep {study} --out {folder} --resume", err=True
         )
-        raise typer.Exit(130)
+        raise typer.Exit(outcome.exit_code or 1)
     if report:
         from hermes.results import write_report
 

@@ -54,6 +54,17 @@ class _Conditional(Spec):
         """Return what a value changes in the scenario, by dotted path."""
         return {path: value}
 
+    def distribution(self) -> BaseDistribution:
+        """Return the distribution samplers draw from."""
+        raise NotImplementedError
+
+    def holds(self, parameter: Parameter) -> bool:
+        """Return whether a value, as a sampler sees it, is one of its values."""
+        distribution: Any = self.distribution()
+        if hasattr(distribution, "choices"):
+            return parameter in distribution.choices
+        return bool(distribution.low <= parameter <= distribution.high)
+
     def _with_condition(self, written: dict[str, Any]) -> dict[str, Any]:
         return written | ({"when": self.when} if self.when else {})
 

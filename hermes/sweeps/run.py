@@ -24,7 +24,7 @@ from hermes.metrics import METRICS
 from hermes.results import StudyFolder, trial_schema
 from hermes.sweeps.budget import budget_of, check_grid, most_trials
 from hermes.sweeps.interrupt import Interrupt
-from hermes.sweeps.loop import Pace, StudyLoop, finished_trials
+from hermes.sweeps.loop import Pace, Past, StudyLoop, finished_trials
 from hermes.sweeps.optuna_sampler import OptunaSampler, require_installed
 from hermes.sweeps.progress import open_progress
 from hermes.sweeps.samplers import (
@@ -38,6 +38,7 @@ from hermes.sweeps.samplers import (
 )
 from hermes.sweeps.spec import SamplerSpec
 from hermes.sweeps.study import Study
+from hermes.sweeps.warm_start import warm_start
 
 __all__ = ["RunOptions", "StudyOutcome", "run", "run_study"]
 
@@ -49,12 +50,18 @@ class StudyOutcome:
     Attributes:
         counts: Trials in the folder by status, earlier runs included.
         folder: The folder.
-        interrupted: Whether Ctrl-C ended it.
+        exit_code: What a shell expects of a process that a signal ended (130 for Ctrl-C); None
+            where the study came to its end.
     """
 
     counts: Mapping[str, int]
     folder: Path
-    interrupted: bool
+    exit_code: int | None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal ended it: Ctrl-C, SIGTERM or SIGHUP."""
+        return self.exit_code is not None
 
     @property
     def failed(self) -> int:
@@ -113,17 +120,21 @@ def run(study: Study, out: Path, options: RunOptions) -> StudyOutcome:
         schema = trial_schema(study.space.types(), columns, str(study.record()["study_key"]))
         stored = folder.read_rows(schema)
         rows: list[Row] = stored.to_dicts()
-        sampler = _sampler(study, chosen, finished_trials(study, rows))
+        earlier = warm_start(study)
+        sampler = _sampler(study, chosen, [*earlier.lessons, *finished_trials(study, rows)])
         budget = budget_of(study, chosen)
         with open_progress(most_trials(study, budget), len(rows), options.quiet) as progress:
             for part in stored.set_aside:
                 progress.say(f"set aside {part.file}: {part.why}; its trials run again")
+            if earlier.said:
+                progress.say(earlier.said)
             with _executor(study, options) as executor:
-                loop = StudyLoop(study, folder, schema, sampler, executor, rows, options.pace)
+                past = Past(rows, earlier.rows)
+                loop = StudyLoop(study, folder, schema, sampler, executor, past, options.pace)
                 loop.run(budget, interrupt, progress)
     if not interrupt.pressed:
         _require_possible(study, loop.counts, loop.reasons)
-    return StudyOutcome(dict(sorted(loop.counts.items())), out, interrupt.pressed)
+    return StudyOutcome(dict(sorted(loop.counts.items())), out, interrupt.exit_code)
 
 
 def _refuse_foreign(out: Path) -> None:

@@ -61,7 +61,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A trial of an earlier run: its number, its point as stored, and what became of it."""
+    """A trial of an earlier run: its number, its point as stored, and what became of it.
+
+    One of an earlier study has the number -1.
+    """
 
     number: int
     cells: Mapping[str, object]
@@ -181,7 +184,7 @@ def choose_sampler(spec: StudySpec) -> SamplerSpec:
 
 def done_numbers(finished: Sequence[Finished]) -> frozenset[int]:
     """Return the numbers of the trials of earlier runs."""
-    return frozenset(trial.number for trial in finished)
+    return frozenset(trial.number for trial in finished if trial.number >= 0)
 
 
 def _identity(point: Point) -> bytes:
