@@ -62,12 +62,17 @@ def _read_table(folder: Path) -> pa.Table:
     import pyarrow as pa
 
     study = open_study(folder)
-    trials = folder / "trials"
-    tables = []
-    for name in list_parts(trials):
+    trials, key = folder / "trials", str(study.get("study_key", ""))
+    tables: list[pa.Table] = []
+    names = list_parts(trials)
+    while names:
+        name = names.pop(0)
         try:
-            tables.append(read_part(trials, name, str(study.get("study_key", ""))))
+            tables.append(read_part(trials, name, key))
         except DamagedPartError as error:
+            if not (trials / name.file).exists() and (again := list_parts(trials)) != names:
+                names, tables = again, []  # the study's driver has merged parts meanwhile
+                continue
             raise HermesError(
                 f"{trials / name.file}: {error}. `hermes sweep STUDY --out {folder} --resume` "
                 "sets it aside and runs its trials again; to read the rest as it is, move the "

@@ -209,6 +209,7 @@ class StudyLoop:
         if self._unwritten:
             self._folder.write_part(self._unwritten, self._schema)
             self._unwritten = []
+            self._folder.compact(self._schema)
         self._written_at = time.monotonic()
 
 
