@@ -59,7 +59,7 @@ def test_the_title_answers_within_the_limits_in_words(report):
         "Cheapest within the limits: h100-sxm, TP 2, 2048 tokens/step, 1 replica"
     )
     assert answer_sentences(report)[0] == (
-        "Cost per 1M output tokens $1.76, Goodput 49.5 req/s, TTFT p99 231 ms."
+        "Cost per 1M output tokens $1.15, Goodput 9.27 req/s, TTFT p99 442 ms."
     )
 
 
