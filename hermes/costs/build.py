@@ -57,13 +57,22 @@ def build_step_cost(
             spec, Roofline(model, device, dtype, kv_dtype, tensor_parallel_size), folder
         )
     around = _around(spec)
-    laws = find_laws(device, find_overheads(around.engine).launch)
+    engine = find_overheads(around.engine)
+    laws = find_laws(device, engine.launch, engine.deep_gemm)
     roofline = Roofline(
         model, device, dtype, kv_dtype, tensor_parallel_size, around.expert_parallel, laws
     )
     if isinstance(spec, TableCostSpec):
-        return _table(spec, roofline, model, (folder or Path()) / Path(spec.table).expanduser())
+        return _table(spec, roofline, model, _table_path(spec.table, folder))
     return CompiledStepCost(roofline, *_overheads(around))
+
+
+def _table_path(table: str, folder: Path | None) -> Path:
+    from hermes.costs.tables.aiconfigurator import PREFIX, installed_folder
+
+    if table.startswith(PREFIX):
+        return installed_folder(table)
+    return (folder or Path()) / Path(table).expanduser()
 
 
 def _table(spec: TableCostSpec, roofline: Roofline, model: Model, path: Path) -> StepCost:
