@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +94,12 @@ def study_file(folder: Path, requests: int = 5, **blocks: Any) -> Path:
     return path
 
 
-def throughput() -> None:
-    """Trials per second through driver and Ray, and how much of the workers' time that uses."""
+def throughput() -> float:
+    """Trials per second through driver and Ray, and how much of the workers' time that uses.
+
+    Returns the driver's CPU seconds a trial, for trials that are packed.
+    """
+    packed = 0.0
     print("\n## Through the driver and Ray\n")
     print("| trial | workers | trials | trials/s | efficiency | driver CPU a trial |")
     print("|---|---|---|---|---|---|")
@@ -117,6 +120,8 @@ def throughput() -> None:
             share = f"{count * seconds / workers / wall:.0%}" if seconds else "-"
             print(f"| {seconds:g} s | {workers} | {count} | {count / wall:.0f} | {share} "
                   f"| {1000 * cpu / count:.2f} ms |", flush=True)  # fmt: skip
+            packed = packed if seconds else cpu / count
+    return packed
 
 
 def start_ray() -> None:
@@ -130,8 +135,9 @@ def start_ray() -> None:
              logging_level="error", object_store_memory=2**28)  # fmt: skip
 
 
-def candidates() -> None:
-    """CPU of one more candidate in a worker that is warm."""
+def candidates() -> dict[str, float]:
+    """Return the CPU seconds of one more candidate in a worker that is warm."""
+    found: dict[str, float] = {}
     print("\n## One candidate in a warm worker\n")
     print("| candidate | CPU, median | CPU, slowest tenth |")
     print("|---|---|---|")
@@ -162,14 +168,17 @@ def candidates() -> None:
             if number >= min(8, count):
                 spent.append(time.process_time() - start)
                 saved.append(row.get("evaluation_saved", 0.0))
+        found[told] = statistics.median(spent)
         tail = sorted(spent)[int(0.9 * len(spent))]
         print(f"| {told} | {1000 * statistics.median(spent):.1f} ms | {1000 * tail:.1f} ms |")
         if evaluation.get("capacity") is not None:
             print(f"| ... of the requests, early stops saved | {statistics.mean(saved):.0%} | |")
+    return found
 
 
-def asks(full: bool) -> None:
-    """Time of one proposal after so many trials."""
+def asks(full: bool) -> dict[str, float]:
+    """Return the CPU seconds of one proposal after 10,000 trials."""
+    found: dict[str, float] = {}
     print("\n## Proposals: ask and tell, CPU\n")
     sizes = (1000, 10_000)
     print("| sampler | " + " | ".join(f"after {size:,}" for size in sizes) + " |")
@@ -198,8 +207,10 @@ def asks(full: bool) -> None:
             start = time.process_time()
             for _ in range(rounds):
                 sampler.tell(sampler.ask(), past[0].outcome)
-            cells.append(f"{1000 * (time.process_time() - start) / rounds:.2f} ms")
+            found[kind] = (time.process_time() - start) / rounds
+            cells.append(f"{1000 * found[kind]:.2f} ms")
         print(f"| {kind} | " + " | ".join(cells) + " |", flush=True)
+    return found
 
 
 class Instantly:
@@ -276,13 +287,23 @@ def driver(full: bool) -> None:
               f"{one['resume']:.1f} s CPU |", flush=True)  # fmt: skip
 
 
-def sections(full: bool) -> Iterator[None]:
-    """Everything, in the order printed."""
-    yield candidates()
-    yield driver(full)
-    yield asks(full)
+def cluster(spent: dict[str, float], driver_s: float, ask_s: dict[str, float]) -> None:
+    """Compute from the above how many workers one driver keeps busy, per kind of trial."""
+    print("\n## Workers that one driver keeps busy, computed\n")
+    kinds = ("random", "nsga2", "tpe")
+    print("| trial | CPU | " + " | ".join(kinds) + " |\n|---|---|" + "---|" * len(kinds))
+    for told, seconds in spent.items():
+        cells = [f"{seconds / (driver_s + ask_s[kind] - ask_s['random']):,.0f}" for kind in kinds]
+        print(f"| {told} | {1000 * seconds:.0f} ms | " + " | ".join(cells) + " |")
+
+
+def everything(full: bool) -> None:
+    """Print all sections."""
+    spent = candidates()
+    driver(full)
+    ask_s = asks(full)
     start_ray()
-    yield throughput()
+    cluster(spent, throughput(), ask_s)
 
 
 if __name__ == "__main__":
@@ -294,5 +315,5 @@ if __name__ == "__main__":
         drive(given.drive)
     else:
         print(f"# Studies, on {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}")
-        list(sections(given.full))
+        everything(given.full)
         print(f"\nload average at the end: {os.getloadavg()[0]:.1f}")
