@@ -333,6 +333,14 @@ def catalog(listing: Listing, as_json: AsJson = False) -> None:
     from hermes.sim.explain import list_known
 
     rows = list_known(listing.value)
+    if listing is Listing.metrics:
+        from hermes.evaluation import CAPACITY_METRICS
+
+        found = CAPACITY_METRICS.values()
+        rows += [
+            {"name": m.name, "unit": m.unit, "better": m.better, "meaning": m.meaning}
+            for m in found
+        ]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:
