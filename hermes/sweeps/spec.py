@@ -264,6 +264,12 @@ class StudySpec(Spec):
 
     @model_validator(mode="after")
     def _judged(self) -> Self:
+        if self.sampler.name == "cmaes" and len(self.objectives) > 1:
+            raise _wrong(
+                f"the sampler 'cmaes' takes one objective, got {len(self.objectives)}; use nsga2"
+            )
+        if self.sampler.name == "cmaes" and self.constraints:
+            raise _wrong("the sampler 'cmaes' knows no constraints; use tpe")
         try:
             _ = self.evaluation
         except ValidationError as error:

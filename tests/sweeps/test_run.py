@@ -271,3 +271,20 @@ def test_points_outside_the_space_teach_nothing(tmp_path):
     assert found.said.startswith("warm start: 4 of 24 trials of ")
     with pytest.raises(InputError, match="warm_start: no study"):
         warm_start(loaded(tmp_path, warm_start="nowhere"))
+
+
+def test_cma_es_searches_where_its_extra_is_installed(tmp_path):
+    pytest.importorskip("cmaes")
+    space = {"clients.chat.replicas": {"int": [1, 8]},
+             "clients.chat.max_num_seqs": {"int": [1, 64]},
+             "clients.chat.device": ["h100-sxm", "l40s"]}  # fmt: skip
+    study = loaded(
+        tmp_path,
+        space=space,
+        sampler="cmaes",
+        objectives={"ttft_ms.p99": "minimize"},
+        constraints={},
+    )
+    for trials in (8, 20):
+        outcome = run_here(study, tmp_path / "out", trials=trials, resume=True)
+    assert outcome.counts == {"completed": 20}

@@ -177,7 +177,10 @@ def test_a_sampler_whose_extra_is_missing_says_how_to_get_it(tmp_path, monkeypat
     monkeypatch.setattr(
         "importlib.util.find_spec", lambda module: None if module == needs else found(module)
     )
-    study = loaded(tmp_path, sampler={name: {"n_startup_trials": 5}})
+    one = {"ttft_ms.p99": "minimize"}
+    study = loaded(
+        tmp_path, sampler={name: {"n_startup_trials": 5}}, objectives=one, constraints={}
+    )
     with pytest.raises(InputError, match=rf"{needs}.*hermes-dse\[{name}\]"):
         run_here(study, tmp_path / "out")
     assert not (tmp_path / "out" / "study.json").exists()
