@@ -45,6 +45,7 @@ class Sequence:
         "request_id",
         "reused_tokens",
         "scheduled",
+        "slots",
         "swapped",
         "target",
         "ticket",
@@ -71,6 +72,7 @@ class Sequence:
         self.computed = 0  # tokens whose KV is in the cache
         self.target = prompt_tokens  # tokens to compute before the next one is sampled
         self.granted = 0  # tokens it was given in the step being formed
+        self.slots = 0  # tokens it has KV blocks for, where those are more than it holds
         self.held: list[CachedBlock] = []  # its leading blocks that others may find
         self.swapped = 0  # tokens whose KV waits in host memory
         self.reused_tokens = 0  # prompt tokens found in the cache when it was first admitted

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from hermes.metrics import FleetUse, RequestColumns, TokenGaps, summarize
 from hermes.metrics.summary import Number
@@ -15,6 +18,8 @@ from hermes.sim.coordinator import Coordinator, Route
 from hermes.sim.deployment import ClientPlan, Deployment, resolve
 from hermes.sim.engine import Engine
 from hermes.sim.replica import Replica, ReplicaSetup
+from hermes.sim.speculation.build import speculative_engine
+from hermes.sim.speculation.replica import SpeculativeReplica
 from hermes.workload import Workload, build_workload
 from hermes.workload.streams import stream
 
@@ -78,7 +83,7 @@ def simulate_deployment(
     ttft_ticks = seconds_to_ticks((scenario.slo.ttft_ms or 0) / 1000)
     coordinator = Coordinator(env, workload, ttft_ticks)
     options = {"fast_forward": fast_forward, "check": check}
-    pools = _start_replicas(env, deployment, coordinator, options)
+    pools = _start_replicas(env, deployment, coordinator, options, scenario.seed)
     coordinator.start(_routes(deployment, pools, workload.pipeline_names, scenario.seed))
     env.run()
     replicas = [replica for pool in pools.values() for replica in pool]
@@ -99,29 +104,42 @@ def simulate_deployment(
 
 
 def _start_replicas(
-    env: Clock, deployment: Deployment, coordinator: Coordinator, options: dict[str, bool]
+    env: Clock,
+    deployment: Deployment,
+    coordinator: Coordinator,
+    options: dict[str, bool],
+    seed: int,
 ) -> dict[str, list[Replica]]:
     pools: dict[str, list[Replica]] = {}
     index = 0
     for client in deployment.clients:
         pools[client.name] = pool = []
-        for _ in range(client.replicas):
-            pool.append(_start_replica(env, index, client, coordinator, options))
+        for number in range(client.replicas):
+            draws = partial(stream, seed, "speculation", client.name, str(number))
+            pool.append(_start_replica(env, index, client, coordinator, options, draws))
             index += 1
     return pools
 
 
 def _start_replica(
-    env: Clock, index: int, client: ClientPlan, coordinator: Coordinator, options: dict[str, bool]
+    env: Clock,
+    index: int,
+    client: ClientPlan,
+    coordinator: Coordinator,
+    options: dict[str, bool],
+    draws: Callable[[], np.random.Generator],
 ) -> Replica:
+    plan, limits, order = client.speculation, client.limits, client.order()
     setup = ReplicaSetup(
-        Engine(client.limits, client.order()),
+        speculative_engine(plan, limits, order, draws) if plan else Engine(limits, order),
         client.batching(),
         client.costs,
         lambda tokens: seconds_to_ticks(tokens * client.move_seconds_per_token),
         **options,
     )
     on_finish = partial(coordinator.finished, front_end=client.costs.request_ticks)
+    if plan:
+        return SpeculativeReplica(env, index, setup, on_finish, plan.verify)
     return Replica(env, index, setup, on_finish)
 
 

@@ -1,0 +1,104 @@
+"""A replica whose decodes verify drafts.
+
+Tokens that a step gives to one sequence come together. So a step that gives it `j` tokens makes one
+gap as long as the time since its token before, and `j - 1` gaps of zero: what a client sees that
+notes the time of every token, as vLLM's benchmark does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from hermes.costs.speculation import StepLoad, VerifyCost
+from hermes.errors import SimulationError
+from hermes.sim.block import Run
+from hermes.sim.clock import Clock
+from hermes.sim.engine import Batch
+from hermes.sim.replica import Replica, ReplicaSetup
+from hermes.sim.sequence import Sequence
+from hermes.sim.speculation.drawn_group import DrawnGroup
+from hermes.sim.speculation.engine import SpeculativeEngine
+
+__all__ = ["SpeculativeReplica"]
+
+_NO_DECODES = StepLoad(0, 0, 0, 0)
+
+
+class SpeculativeReplica(Replica):
+    """One engine instance that verifies drafts, and the process that steps it; see `Replica`.
+
+    Args:
+        env: The SimPy environment.
+        index: Its number among all replicas.
+        setup: What it is made of; its engine is a `SpeculativeEngine`.
+        on_finish: Called with each sequence that sampled its last token, and the tick.
+        verify: Puts a duration on its steps.
+    """
+
+    def __init__(
+        self,
+        env: Clock,
+        index: int,
+        setup: ReplicaSetup,
+        on_finish: Callable[[Sequence, int], None],
+        verify: VerifyCost,
+    ) -> None:
+        super().__init__(env, index, setup, on_finish)
+        self._verify = verify
+
+    @property
+    def _speculative(self) -> SpeculativeEngine:
+        if not isinstance(self.engine, SpeculativeEngine):
+            raise SimulationError("a speculative replica needs a speculative engine")
+        return self.engine
+
+    def _durations(self, batch: Batch) -> list[Run]:
+        engine = self._speculative
+        if batch.repeatable and self._fast_forward:
+            load, ticks = engine.decoding.load, self._verify.ticks
+            runs = [Run(1, ticks(load(after)), 0) for after in range(engine.repetitions())]
+        else:
+            runs = [Run(1, self._mixed_ticks(batch), 0)]
+        if engine.moved_tokens:
+            runs[0] = Run(1, runs[0].first + self._move_ticks(engine.moved_tokens), 0)
+            engine.moved_tokens = 0
+        return runs
+
+    def _mixed_ticks(self, batch: Batch) -> int:
+        tokens = context = pairs = done = 0
+        for sequence, chunk in batch.prefills:
+            given, computed = sequence.granted, sequence.computed  # with the padding
+            tokens += given
+            context += computed
+            pairs += given * computed + given * (given + 1) // 2
+            done += computed + chunk == sequence.target
+        return self._verify.ticks(
+            replace(
+                self._speculative.decoding.load() if batch.decodes else _NO_DECODES,
+                prefill_tokens=tokens,
+                prefill_context=context,
+                prefill_pairs=pairs,
+                prompts_done=done,
+            )
+        )
+
+    def _finish_block(self, batch: Batch) -> None:
+        super()._finish_block(batch)
+        engine = self._speculative
+        if engine.instant:
+            self.gaps.add(0, 0, 1, engine.instant)
+            engine.instant = 0
+        if isinstance(engine.decoding, DrawnGroup):
+            for wait, sequences in engine.decoding.waits.items():
+                self.gaps.add(wait, 0, 1, sequences)
+            engine.decoding.waits.clear()
+
+    def _log_gaps(self, batch: Batch, steps: int) -> None:
+        if not isinstance(self._speculative.decoding, DrawnGroup):
+            super()._log_gaps(batch, steps)
+
+    def _note_preemptions(self, now: int) -> None:
+        super()._note_preemptions(now)
+        if isinstance(self._speculative.decoding, DrawnGroup):
+            self._stalled.clear()  # each sequence knows when its latest token came
