@@ -101,7 +101,12 @@ class Deployment:
     @property
     def cost_model(self) -> str:
         """Where step times come from, for reports."""
-        return "; ".join(dict.fromkeys(client.costs.label for client in self.clients))
+        labels = []
+        for client in self.clients:
+            labels.append(client.costs.label)
+            if client.speculation is not None:
+                labels.append(client.speculation.verify.label)
+        return "; ".join(dict.fromkeys(label for label in labels if label))
 
 
 def resolve(scenario: Scenario, folder: Path | None = None) -> Deployment:

@@ -33,7 +33,7 @@ class Mixed(BatchingPolicy):
         while not preempted and budget > 0 and (tokens := engine.next_tokens()):
             if tokens > budget and (batch.prefills or tokens <= whole):
                 break
-            admitted = engine.admit(tokens)
+            admitted = engine.admit(max(tokens, budget))
             if admitted is None:
                 break
             if admitted[1]:

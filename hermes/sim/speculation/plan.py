@@ -19,7 +19,7 @@ from hermes.scenario.client import ClientSpec
 from hermes.scenario.costs import LinearCostSpec, RooflineCosts, RooflineCostSpec
 from hermes.scenario.speculation import DraftModelSpec, SpeculativeSpec
 from hermes.scenario.units import seconds_to_ticks
-from hermes.sim.speculation.acceptance import Acceptance, DrawnAcceptance
+from hermes.sim.speculation.acceptance import Acceptance, DrawnAcceptance, mean_gain
 
 __all__ = [
     "DraftLimits",
@@ -46,6 +46,17 @@ class SpeculationPlan:
     spec: SpeculativeSpec
     verify: VerifyCost
     acceptance: Callable[[np.random.Generator], Acceptance] | None = field(default=None)
+
+    @property
+    def about(self) -> str:
+        """What is drafted and what comes of it, for people."""
+        spec = self.spec
+        drafts, rate = spec.num_speculative_tokens, spec.acceptance_rate
+        gain = float(mean_gain(rate, drafts))
+        model = isinstance(spec.draft, DraftModelSpec) and f" of {spec.draft.model}"
+        return (
+            f"{drafts} drafts{model or ''}, {rate:g} accepted: {gain:.2f} tokens a step on average"
+        )
 
     def draws(self, rng: np.random.Generator) -> Acceptance:
         """Return the source of draws that a replica with a stream has."""
