@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from heapq import heappop, heappush
+from operator import itemgetter
 
 from hermes.costs.speculation import StepLoad
 from hermes.sim.decode_group import DecodeGroup
@@ -42,6 +43,7 @@ class ClockedGroup(DecodeGroup):
         "_regular",
         "_steps",
         "_width",
+        "ahead",
         "grown",
         "surplus",
     )
@@ -59,6 +61,7 @@ class ClockedGroup(DecodeGroup):
         self._fresh: dict[int, Sequence] = {}  # by ticket: those with no decode step's blocks yet
         self._debt = 0  # blocks that the fresh ones need
         self.grown = False  # the blocks of the next step are taken
+        self.ahead: set[int] = set()  # tickets of those whose are, while not all members' are
         self.surplus = 0  # tokens that members gained after their last one, which are dropped
 
     # -- members --------------------------------------------------------------------------------
@@ -78,18 +81,17 @@ class ClockedGroup(DecodeGroup):
 
     def leave(self, sequence: Sequence) -> None:
         """Remove a member, writing its progress and its slots back to it."""
-        ticket = sequence.ticket
+        ticket, slots = sequence.ticket, self.slots_of(sequence)
         gained = self.step - sequence.join_step
         if ticket in self._fresh:
             del self._fresh[ticket]
             self._debt -= self._first_blocks(sequence)
+        elif ticket in self._capped:
+            del self._capped[ticket]
         else:
-            if ticket in self._capped:
-                del self._capped[ticket]
-            else:
-                self._residues[self._residue(sequence)] -= 1
-                self._regular -= 1
-            sequence.slots = self._slots(sequence, self._taken_until)
+            self._residues[self._residue(sequence)] -= 1
+            self._regular -= 1
+        sequence.slots = slots
         self.size -= 1
         self.context -= sequence.computed + gained
         sequence.computed = min(sequence.computed + gained, sequence.final_context)
@@ -149,6 +151,7 @@ class ClockedGroup(DecodeGroup):
         for sequence in self._fresh.values():
             self._settle(sequence)
         self._fresh.clear()
+        self.ahead.clear()
         self._debt = 0
         self.grown = True
 
@@ -169,8 +172,20 @@ class ClockedGroup(DecodeGroup):
                 fails = steps
         return fits
 
+    def members(self) -> list[Sequence]:
+        """Return the members in the order of admission."""
+        alive = [entry for entry in self._finishes if entry[2].ticket == entry[1]]
+        return [entry[2] for entry in sorted(alive, key=itemgetter(1))]
+
+    def blocks_of_next(self, sequence: Sequence) -> int:
+        """Return the KV blocks that the next step takes for one member."""
+        blocks_for = self._limits.blocks_for
+        return blocks_for(self._slots(sequence, self.step)) - blocks_for(self.slots_of(sequence))
+
     def slots_of(self, sequence: Sequence) -> int:
         """Return the tokens that a member has KV blocks for."""
+        if sequence.ticket in self.ahead:
+            return self._slots(sequence, self.step)
         if sequence.ticket in self._fresh:
             return sequence.slots
         return self._slots(sequence, self._taken_until)

@@ -58,11 +58,34 @@ class SpeculativeEngine(Engine):
     # -- moves of a batching policy -------------------------------------------------------------
 
     def grow_decodes(self, budget: int | None = None) -> bool:
-        """Take the blocks the next decode step needs; see `Engine`."""
-        preempted = super().grow_decodes(budget)
-        self._clock.grow()
+        """Take the blocks the next decode step needs; see `Engine`.
+
+        In a shortage sequences are asked one by one, as by vLLM: a victim frees several blocks that
+        hold nothing, and which cached contents are evicted depends on who takes before that.
+        """
+        del budget
+        clock = self._clock
+        needed = clock.next_blocks
+        short = needed > self.pool.free
+        if short:
+            for sequence in clock.members():
+                self._grow_one(sequence)
+        elif needed:
+            self.pool.take(needed)
+        clock.grow()
+        self._grown = True
         self._note_running()
-        return preempted
+        return short
+
+    def _grow_one(self, sequence: Sequence) -> None:
+        clock = self._clock
+        while sequence.ticket >= 0:
+            needed = clock.blocks_of_next(sequence)
+            if needed <= self.pool.free:
+                self.pool.take(needed)
+                clock.ahead.add(sequence.ticket)
+                return
+            self.preempt_one()
 
     def extend(self, sequence: Sequence, tokens: int) -> bool:
         """Take the blocks for `tokens` more prompt tokens; see `Engine`."""
@@ -151,8 +174,9 @@ class SpeculativeEngine(Engine):
         return self.limits.blocks_for(sequence.slots)
 
     def _stop_decoding(self, sequence: Sequence) -> None:
+        taken = self._grown or sequence.ticket in self._clock.ahead
         super()._stop_decoding(sequence)
-        sequence.granted *= self.limits.decode_tokens
+        sequence.granted = self.limits.decode_tokens if taken else 0
 
     def _let_go(self, sequence: Sequence, blocks: int) -> None:
         super()._let_go(sequence, blocks)
