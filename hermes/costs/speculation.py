@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hermes.costs.step import StepCost
 
 __all__ = ["DraftModelCost", "FixedDraftCost", "StepLoad", "VerifyCost", "verify_pairs"]
 
 
-@dataclass(frozen=True, slots=True)
-class StepLoad:
+class StepLoad(NamedTuple):
     """Aggregates of a step's batch; see `StepCost` for context tokens and pairs.
 
     Attributes:

@@ -12,6 +12,7 @@ looked at one by one: those that end within the width of it, and no others.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from heapq import heappop, heappush
 from operator import itemgetter
@@ -128,12 +129,20 @@ class ClockedGroup(DecodeGroup):
         """Tokens that the next step computes."""
         return self.size * self._limits.decode_tokens
 
-    def load(self, after: int = 0) -> StepLoad:
-        """Return what the members bring to the step after `after` more."""
+    def load(self) -> StepLoad:
+        """Return what the members bring to the next step."""
+        return next(self.loads(1))
+
+    def loads(self, steps: int) -> Iterator[StepLoad]:
+        """Return what the members bring to each of `steps` steps."""
         each, size = self._limits.decode_tokens, self.size
-        context = self.context + (self._clock(after) - self.step) * size
-        pairs = (each - 1) * context + size * (each * (each + 1) // 2 - 1)
-        return StepLoad(size, size * each, context, pairs)
+        tokens, own_pairs = size * each, size * (each * (each + 1) // 2 - 1)
+        before = self.context - self.step * size
+        clock, num, den = self._steps * self._num, self._num, self._den
+        for _ in range(steps):
+            context = before + clock // den * size
+            yield StepLoad(size, tokens, context, (each - 1) * context + own_pairs)
+            clock += num
 
     def context_of(self, sequence: Sequence) -> int:
         """Return the tokens of a member whose KV is in the cache."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter
+from collections.abc import Iterator
 
 from hermes.costs.speculation import StepLoad, verify_pairs
 from hermes.sim.decode_group import DecodeGroup
@@ -89,9 +90,13 @@ class DrawnGroup(DecodeGroup):
             self.leave(sequence)
         return finished
 
-    def load(self, after: int = 0) -> StepLoad:
+    def loads(self, steps: int) -> Iterator[StepLoad]:
+        """Return what the members bring to the next step, and no further."""
+        assert steps == 1, "steps with draws are taken one by one"
+        yield self.load()
+
+    def load(self) -> StepLoad:
         """Return what the members bring to the next step."""
-        del after
         running = [sequence for sequence in self.members if sequence.granted]
         return StepLoad(
             len(running),

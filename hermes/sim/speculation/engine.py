@@ -20,7 +20,7 @@ from hermes.sim.speculation.drawn_group import DrawnGroup
 
 __all__ = ["SampledEngine", "SpeculativeEngine"]
 
-_MOST_STEPS = 64  # at once: their durations are computed one by one, for naught after a cut
+_MOST_STEPS = 32  # at once: their durations are computed one by one, for naught after a cut
 
 
 class SpeculativeEngine(Engine):

@@ -8,7 +8,6 @@ notes the time of every token, as vLLM's benchmark does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from hermes.costs.speculation import StepLoad, VerifyCost
 from hermes.errors import SimulationError
@@ -56,8 +55,8 @@ class SpeculativeReplica(Replica):
     def _durations(self, batch: Batch) -> list[Run]:
         engine = self._speculative
         if batch.repeatable and self._fast_forward:
-            load, ticks = engine.decoding.load, self._verify.ticks
-            runs = [Run(1, ticks(load(after)), 0) for after in range(engine.repetitions())]
+            ticks = self._verify.ticks
+            runs = [Run(1, ticks(load), 0) for load in engine.decoding.loads(engine.repetitions())]
         else:
             runs = [Run(1, self._mixed_ticks(batch), 0)]
         if engine.moved_tokens:
@@ -73,9 +72,9 @@ class SpeculativeReplica(Replica):
             context += computed
             pairs += given * computed + given * (given + 1) // 2
             done += computed + chunk == sequence.target
+        load = self._speculative.decoding.load() if batch.decodes else _NO_DECODES
         return self._verify.ticks(
-            replace(
-                self._speculative.decoding.load() if batch.decodes else _NO_DECODES,
+            load._replace(
                 prefill_tokens=tokens,
                 prefill_context=context,
                 prefill_pairs=pairs,
