@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from fit_roofline import FOLDERS, Sample, fit, measure
 from operator_sums import Operators, Step, step_seconds
+from recorded_runs import request_errors, static_batch_errors
 from serving_rows import ServingRow, replay, serving_rows
 
 from hermes.catalog import Device, find_device, find_model
@@ -34,6 +35,7 @@ from hermes.costs.memory import (
 )
 from hermes.costs.pass_cost import PassCost
 from hermes.costs.roofline import Roofline
+from hermes.costs.tables import CallTable, TablePass, read_calls
 from hermes.errors import InfeasibleError
 
 MODELS = (
@@ -161,7 +163,7 @@ def left_out_laws(samples: dict[tuple[str, str], list[Sample]], device: Device, 
 
 
 def dense_steps(database: Path) -> list[Line]:
-    """Compare dense steps with fitted laws, and with laws of the other devices."""
+    """Compare dense steps with tables, fitted laws, and laws of the other devices."""
     errors: dict[tuple[str, ...], list[float]] = {}
     samples = measure(database)
     for folder, name in FOLDERS.items():
@@ -169,7 +171,9 @@ def dense_steps(database: Path) -> list[Line]:
         for dtype in ("bf16", "fp8"):
             if dtype not in device.peak_tflops:
                 continue
+            table = read_calls(database / folder, find_model("llama-3.1-8b"), device, 1)
             for how, laws in (
+                ("table", find_laws(device)),
                 ("fitted", find_laws(device)),
                 ("datasheet", left_out_laws(samples, device, dtype)),
             ):
@@ -180,8 +184,10 @@ def dense_steps(database: Path) -> list[Line]:
                     device: Device = device,
                     dtype: str = dtype,
                     laws: Laws = laws,
+                    table: CallTable | None = table if how == "table" else None,
                 ) -> PassCost:
-                    return Roofline(find_model(model), device, dtype, "auto", size, laws=laws)
+                    found = Roofline(find_model(model), device, dtype, "auto", size, laws=laws)
+                    return found if table is None else TablePass(found, table, "table")
 
                 for kind, values in dense_errors(database / folder, device, dtype, cost).items():
                     errors[how, name, dtype, kind] = values
@@ -200,7 +206,7 @@ def serving_cost(row: ServingRow) -> CompiledStepCost:
         row.kv_dtype,
         row.size,
         row.expert_parallel,
-        find_laws(device, around.launch),
+        find_laws(device, around.launch, around.deep_gemm),
     )
     return CompiledStepCost(roofline, around.step_us * 1e-6, around.request_ms * 1e-3)
 
@@ -236,6 +242,15 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     runs = folder / "e2e" / "aiconfigurator_silicon" / "silicon_sample.shared.csv.gz"
     for line in serving(runs):
+        print(line.text())
+    print("\n| run | costs | metric | n | median | p90 | bias |")
+    print("|---|---|---|---|---|---|---|")
+    for line in lines(request_errors(folder / "hardware")):
+        print(line.text())
+    print("\n| device | framework | devices | n | median | p90 | bias |")
+    print("|---|---|---|---|---|---|---|")
+    batches = folder / "e2e" / "argonne_llm_inference_bench" / "All_results.shared.csv"
+    for line in lines(static_batch_errors(batches)):
         print(line.text())
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from hermes.errors import HermesError, InputError, StudyLockedError
+from hermes.errors import HermesError, InputError, StudyLockedError, UnknownNameError
 
 __all__ = ["app", "main"]
 
@@ -97,19 +97,33 @@ def simulate(
     gate: Annotated[
         bool, typer.Option("--gate", help="Exit with 1 when the scenario misses its SLO.")
     ] = False,
+    error_bars: Annotated[
+        bool,
+        typer.Option("--error-bars", help="Say how far the cost model's error moves the metrics."),
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Simulate one scenario and print its metrics."""
     from hermes import __version__
     from hermes.results.run_folder import write_run
-    from hermes.results.terminal import simulation_text
+    from hermes.results.terminal import error_bars_text, simulation_text
     from hermes.scenario.loading import read_scenario
     from hermes.sim import simulate as run
 
     source = read_scenario(scenario, overrides)
+    bars: dict[str, Any] = {}
     try:
-        result = run(source.scenario, source.folder)
+        if error_bars:
+            from hermes.sim.error_bars import simulate_with_error_bars
+
+            result, found, extrapolated = simulate_with_error_bars(source.scenario, source.folder)
+            bars["error_bars"] = {
+                name: {"low": bar.low, "high": bar.high} for name, bar in found.items()
+            }
+            bars["rests_on_extrapolation"] = extrapolated
+        else:
+            result = run(source.scenario, source.folder)
     except InputError as error:
         raise source.located(error) from None
     summary: dict[str, Any] = {
@@ -119,6 +133,7 @@ def simulate(
         "workload": result.workload_source,
         "cost_model": result.cost_model,
         **result.summary,
+        **bars,
     }
     if out is not None:
         write_run(out, summary, result.requests)
@@ -126,6 +141,8 @@ def simulate(
         typer.echo(json.dumps(summary, indent=2))
     elif not quiet:
         typer.echo(simulation_text(summary, source.scenario.slo))
+        if error_bars:
+            typer.echo("\n" + error_bars_text(summary))
         if out is not None:
             typer.echo(f"\nwrote {out / 'summary.json'} and {out / 'requests.parquet'}")
     attained = result.summary["slo_attainment"] or 0.0
@@ -245,6 +262,66 @@ def pareto(folder: StudyOut, as_json: AsJson = False) -> None:
         typer.echo(json.dumps([dict(zip(headers, row, strict=True)) for row in rows], indent=2))
     else:
         _print_front(folder)
+
+
+@app.command()
+def calibrate(
+    measurements: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Step log (CSV), or results of `vllm bench serve` or AIPerf (JSON, CSV).",
+            show_default=False,
+        ),
+    ],
+    scenario: Annotated[Path, typer.Option(help="Scenario of the deployment that was measured.")],
+    client: Annotated[
+        str | None, typer.Option(help="Client that was measured. [default: the only one]")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="File to write; a scenario names it under `costs`.")
+    ] = Path("calibration.json"),
+    plot: Annotated[Path | None, typer.Option(help="Picture to write (PNG or SVG).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit the roofline to your own measurements, and say how well it fits."""
+    from hermes.costs.calibration import calibrate as fit
+    from hermes.costs.calibration import read_observations
+    from hermes.costs.roofline import Roofline
+    from hermes.results.terminal import facts_text
+    from hermes.scenario.loading import read_scenario
+    from hermes.sim.deployment import resolve
+
+    source = read_scenario(scenario)
+    try:
+        plans = {plan.name: plan for plan in resolve(source.scenario, source.folder).clients}
+    except InputError as error:
+        raise source.located(error) from None
+    if client is None and len(plans) > 1:
+        raise InputError(f"name one of the clients: {', '.join(plans)}", "--client")
+    if client is not None and client not in plans:
+        raise UnknownNameError.among("client", client, list(plans), "--client")
+    plan = plans[client] if client else next(iter(plans.values()))
+    size = plan.tensor_parallel_size
+    roofline = Roofline(plan.model, plan.device, plan.dtype, plan.kv_dtype, size)
+    found = fit(roofline, read_observations(measurements), plan.model.name, plan.device.name, size)
+    found.factors.write(out)
+    if plot is not None:
+        from hermes.costs.calibration.plot import write_plot
+
+        write_plot(found, plot)
+    facts = {
+        "observations": len(found.measured),
+        "median error of the roofline as it is": f"{found.unfitted_error:.1%}",
+        "median error fitted": f"{found.factors.fitted_error:.1%}",
+        "median error held out": f"{found.factors.held_out_error:.1%}",
+        "step_us": round(found.factors.step_us, 1),
+        "linear": round(found.factors.linear, 3),
+        "decode": round(found.factors.decode, 3),
+        "prefill": round(found.factors.prefill, 3),
+        "request_ms": round(found.factors.request_ms, 2),
+        "wrote": str(out),
+    }
+    typer.echo(json.dumps(facts, indent=2) if as_json else facts_text(facts))
 
 
 @app.command()

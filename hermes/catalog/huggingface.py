@@ -9,19 +9,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+from hermes.catalog.config import Config
 from hermes.catalog.models import Model
 from hermes.catalog.quantization import weight_dtype
+from hermes.catalog.recurrence import is_recurrent, recurrent_layers
 from hermes.catalog.tables import optional_float, read_table
 from hermes.errors import InputError, did_you_mean
 
 __all__ = ["read_config"]
 
 _NUM_EXPERTS = ("num_experts", "n_routed_experts", "num_local_experts")
-_MOE_STEP = ("decoder_sparse_step", "interleave_moe_layer_step", "moe_layer_freq")
+_MOE_STEP = (
+    "decoder_sparse_step",
+    "interleave_moe_layer_step",
+    "moe_layer_freq",
+    "expert_layer_period",
+)
+_ENCODERS = frozenset({"bert", "roberta", "xlm-roberta"})
 _SLIDING = frozenset({"sliding_attention", "chunked_attention"})
 
 
@@ -61,7 +68,7 @@ def _read_object(path: Path) -> Mapping[str, Any]:
 def _model(outer: Mapping[str, Any], name: str) -> Model:
     """Return the model of a whole file; a multimodal one keeps its language model inside."""
     text = outer.get("text_config")
-    config = _Config({**outer, **text} if isinstance(text, dict) else outer)
+    config = Config({**outer, **text} if isinstance(text, dict) else outer)
     family = _family(config)
     heads = config.integer("num_attention_heads")
     return Model(
@@ -80,13 +87,15 @@ def _model(outer: Mapping[str, Any], name: str) -> Model:
         ),
         weight_dtype=weight_dtype(outer, config.values),
         source=f"config.json of {name}",
+        causal=family["model_type"] not in _ENCODERS,
+        **recurrent_layers(config),
         **_window(config, family),
         **_experts(config, family),
         **_latent(config),
     )
 
 
-def _family(config: _Config) -> Mapping[str, str]:
+def _family(config: Config) -> Mapping[str, str]:
     """Return the row of the architecture that the file names."""
     known = {row["model_type"]: row for row in read_table("architectures.csv")}
     model_type = config.values.get("model_type")
@@ -98,7 +107,7 @@ def _family(config: _Config) -> Mapping[str, str]:
     return known[model_type]
 
 
-def _head_dim(config: _Config, family: Mapping[str, str]) -> int:
+def _head_dim(config: Config, family: Mapping[str, str]) -> int:
     """Return the width of a head: as given, by the architecture, or the hidden size's share."""
     if "qk_nope_head_dim" in config.values:
         return config.integer("qk_nope_head_dim") + config.integer("qk_rope_head_dim")
@@ -111,7 +120,7 @@ class _Window(TypedDict):
     num_sliding_layers: int
 
 
-def _window(config: _Config, family: Mapping[str, str]) -> _Window:
+def _window(config: Config, family: Mapping[str, str]) -> _Window:
     """Return the window and how many layers are bound to it."""
     layers = config.integer("num_hidden_layers")
     window = config.integer("sliding_window", "attention_chunk_size", default=0)
@@ -122,7 +131,9 @@ def _window(config: _Config, family: Mapping[str, str]) -> _Window:
     if config.values.get("use_sliding_window") and "max_window_layers" in config.values:
         sliding = max(0, layers - config.integer("max_window_layers", least=0))
     types = config.values.get("layer_types")
-    if types is not None:
+    if is_recurrent(config):
+        sliding = 0
+    elif types is not None:
         sliding = _count_sliding(types, layers)
     return {
         "sliding_window": window if window and sliding else None,
@@ -152,7 +163,7 @@ class _Experts(TypedDict):
     moe_layer_step: int
 
 
-def _experts(config: _Config, family: Mapping[str, str]) -> _Experts:
+def _experts(config: Config, family: Mapping[str, str]) -> _Experts:
     """Return the mixture of experts, all zero for a dense model."""
     count = config.integer(*_NUM_EXPERTS, default=0, least=0)
     if count <= 1:
@@ -194,7 +205,7 @@ class _Latent(TypedDict):
     v_head_dim: int
 
 
-def _latent(config: _Config) -> _Latent:
+def _latent(config: Config) -> _Latent:
     """Return the ranks of latent attention, all zero without it."""
     if not config.integer("kv_lora_rank", default=0, least=0):
         return _Latent(
@@ -207,32 +218,3 @@ def _latent(config: _Config) -> _Latent:
         qk_rope_head_dim=config.integer("qk_rope_head_dim"),
         v_head_dim=config.integer("v_head_dim"),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Config:
-    """The keys of a file, read with the errors they deserve."""
-
-    values: Mapping[str, Any]
-
-    def integer(self, *keys: str, default: int | None = None, least: int = 1) -> int:
-        """Return the first of *keys* that is set, or *default*; without one it is an error."""
-        for key in keys:
-            value = self.values.get(key)
-            if value is None:
-                continue
-            if type(value) is not int or value < least:
-                raise InputError(f"expected a whole number of at least {least}, got {value!r}", key)
-            return value
-        if default is None:
-            raise InputError(f"is missing (needed: {' or '.join(keys)})", keys[-1])
-        return default
-
-    def boolean(self, key: str, default: bool) -> bool:
-        """Return the truth value of *key*, or *default*."""
-        value = self.values.get(key)
-        if value is None:
-            return default
-        if not isinstance(value, bool):
-            raise InputError(f"expected true or false, got {value!r}", key)
-        return value

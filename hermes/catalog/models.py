@@ -6,7 +6,7 @@ the last part of it in any case, or by the path of a `config.json`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +18,10 @@ __all__ = ["Model", "find_model", "model_names"]
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A decoder-only transformer: dense or mixture of experts, with grouped or latent attention."""
+    """A transformer: a decoder, dense or mixture of experts, or an encoder.
+
+    Attention is grouped or latent; some layers may keep a recurrent state in its place.
+    """
 
     name: str
     num_hidden_layers: int
@@ -214,9 +217,9 @@ def _from_row(row: dict[str, str]) -> Model:
     """Return the model of one row of the catalog."""
     values: dict[str, str | int | bool | None] = {}
     for spec in fields(Model):
-        cell = row.get(spec.name)
-        if cell is None:
-            continue  # the field's default
+        cell = row.get(spec.name) or ""
+        if not cell and spec.default is not MISSING:
+            continue
         if spec.type == "str":
             values[spec.name] = cell
         elif spec.type == "bool":

@@ -53,19 +53,56 @@ def build_step_cost(
     if isinstance(spec, LinearCostSpec):
         return LinearStepCost(spec.linear)
     if isinstance(spec, CalibratedCostSpec):
-        raise NotImplementedError
+        return _calibrated(
+            spec, Roofline(model, device, dtype, kv_dtype, tensor_parallel_size), folder
+        )
     around = _around(spec)
-    laws = find_laws(device, find_overheads(around.engine).launch)
+    engine = find_overheads(around.engine)
+    laws = find_laws(device, engine.launch, engine.deep_gemm)
     roofline = Roofline(
         model, device, dtype, kv_dtype, tensor_parallel_size, around.expert_parallel, laws
     )
     if isinstance(spec, TableCostSpec):
-        from hermes.costs.tables import TablePass, read_calls
-
-        path = (folder or Path()) / Path(spec.table).expanduser()
-        table = read_calls(path, model, device, tensor_parallel_size)
-        roofline = TablePass(roofline, table, path.name)
+        return _table(spec, roofline, model, _table_path(spec.table, folder))
     return CompiledStepCost(roofline, *_overheads(around))
+
+
+def _table_path(table: str, folder: Path | None) -> Path:
+    from hermes.costs.tables.aiconfigurator import PREFIX, installed_folder
+
+    if table.startswith(PREFIX):
+        return installed_folder(table)
+    return (folder or Path()) / Path(table).expanduser()
+
+
+def _table(spec: TableCostSpec, roofline: Roofline, model: Model, path: Path) -> StepCost:
+    """Return the roofline joined to a table of operators, or fitted to a log of steps."""
+    device, size = roofline.chip.device, roofline.operators.group
+    step, request = _overheads(spec)
+    if path.is_file() and path.suffix != ".parquet":
+        from hermes.costs.calibration import CalibratedPass, calibrate, read_observations
+        from hermes.costs.calibration.observations import is_step_log
+
+        if is_step_log(path):
+            observed = read_observations([path])
+            factors = calibrate(roofline, observed, model.name, device.name, size).factors
+            fitted = CalibratedPass(roofline, factors, same=True)
+            return CompiledStepCost(fitted, factors.step_us * _US, request)
+    from hermes.costs.tables import TablePass, read_calls
+
+    table = read_calls(path, model, device, size)
+    return CompiledStepCost(TablePass(roofline, table, path.name), step, request)
+
+
+def _calibrated(spec: CalibratedCostSpec, roofline: Roofline, folder: Path | None) -> StepCost:
+    """Return the roofline with the factors of a file; they hold the overheads too."""
+    from hermes.costs.calibration import CalibratedPass, read_factors
+
+    factors = read_factors((folder or Path()) / Path(spec.calibrated).expanduser())
+    here = (roofline.model, roofline.chip.device.name, roofline.operators.group)
+    there = (factors.model, factors.device, factors.tensor_parallel_size)
+    scaled = CalibratedPass(roofline, factors, same=here == there)
+    return CompiledStepCost(scaled, factors.step_us * _US, factors.request_ms * _MS)
 
 
 def _around(spec: CostsSpec) -> RooflineCosts:

@@ -6,7 +6,7 @@ of tokens and for others apart; decode attention
 at a fixed batch is interpolated between knots 12 % apart on the context axis, with an integer
 slope; the compiled model, not the float one, is what a simulation is exact about. Knots are filled
 when first asked for, so compiling takes no time, and a query is a few reads whatever the model.
-Interpolation stays within 0.1 % of a roofline (a test holds it there).
+Interpolation stays within 0.1 % of a roofline, 1 % where sliding windows end (a test holds it).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 
 from hermes.costs.pass_cost import ALIGNMENT, PassCost
-from hermes.costs.step import DecodeSegment
+from hermes.costs.step import DecodeSegment, Spread
 
 __all__ = ["CompiledStepCost"]
 
@@ -70,6 +70,11 @@ class CompiledStepCost:
         self._rows: dict[int, int] = {}
         self._attention: dict[tuple[int, int], DecodeSegment] = {}
         self._segments: dict[tuple[int, int], DecodeSegment] = {}
+
+    @property
+    def spread(self) -> Spread:
+        """How far off it is expected to be."""
+        return self._cost.spread
 
     @property
     def label(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hermes.costs.step import DecodeSegment
+from hermes.costs.step import DecodeSegment, Spread
 from hermes.scenario.costs import LinearCosts
 
 __all__ = ["LinearStepCost"]
@@ -21,6 +21,11 @@ class LinearStepCost:
         self._step = round(costs.step_us * _TICKS_PER_US)
         self._token = round(costs.token_us * _TICKS_PER_US)
         self._context = round(costs.context_token_ns * _TICKS_PER_NS)
+
+    @property
+    def spread(self) -> Spread:
+        """None: the formula is taken at its word."""
+        return Spread(0.0, 0.0)
 
     @property
     def request_ticks(self) -> int:

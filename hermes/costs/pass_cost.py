@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from hermes.costs.step import Spread
+
 __all__ = ["ALIGNED_ABOVE", "ALIGNMENT", "PassCost"]
 
 ALIGNMENT = 16
@@ -21,6 +23,10 @@ class PassCost(Protocol):
     @property
     def label(self) -> str:
         """Where the numbers come from, for reports."""
+
+    @property
+    def spread(self) -> Spread:
+        """How far off it is expected to be."""
 
     def token_seconds(self, tokens: int) -> float:
         """Return what depends on the scheduled tokens alone, and the fixed time of a step."""

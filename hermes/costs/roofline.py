@@ -16,16 +16,29 @@ from hermes.costs.law import Law
 from hermes.costs.memory import resolve_dtype
 from hermes.costs.operators import Attention, Experts, Linear, PassOperators, pass_operators
 from hermes.costs.pass_cost import ALIGNED_ABOVE, ALIGNMENT
+from hermes.costs.spread import law_error
+from hermes.costs.step import Spread
 
 __all__ = ["Roofline"]
 
 _LOGIT_BYTES = 4.0
+_DEVIATION = 1.48
+"""Standard deviation over median absolute error, of normal errors."""
 
 
 class Roofline:
     """Seconds of the parts of a forward pass on one replica; see `PassCost`."""
 
-    __slots__ = ("_decode", "_laws", "_prefill", "_recurrent", "calibrated", "chip", "operators")
+    __slots__ = (
+        "_decode",
+        "_laws",
+        "_prefill",
+        "_recurrent",
+        "calibrated",
+        "chip",
+        "model",
+        "operators",
+    )
 
     def __init__(
         self,
@@ -53,6 +66,7 @@ class Roofline:
                 the data type.
         """
         compute_dtype(device, resolve_dtype(model, dtype))
+        self.model = model.name
         self.chip = Chip(device)
         self.operators = pass_operators(
             model, dtype, kv_dtype, tensor_parallel_size, expert_parallel
@@ -70,6 +84,31 @@ class Roofline:
     def label(self) -> str:
         """Whether every law was fitted on this device and data type."""
         return f"roofline: {'calibrated' if self.calibrated else 'uncalibrated'}"
+
+    @property
+    def spread(self) -> Spread:
+        """How far off steps are expected to be, from the errors of the laws that they use."""
+        few, many = 32, 2048
+        decode = self._error(few, self.decode_seconds(few, few * 1000), "decode")
+        pairs = many * (many + 1) // 2
+        prefill = self._error(many, self.prefill_seconds(many, many, pairs), "prefill")
+        return Spread(decode, prefill)
+
+    def _error(self, tokens: int, attention: float, kind: str) -> float:
+        """Return the standard deviation of the relative error of a step."""
+        operators, weighted, total = self.operators, 0.0, 0.0
+        parts = [(self.linear(tokens, each), "linear", each.dtype) for each in operators.linears]
+        if operators.experts is not None:
+            experts = operators.experts
+            parts.append((self.experts(tokens, experts), "experts", experts.dtype))
+        if operators.allreduces:
+            parts.append((self.allreduces(tokens), "allreduce", str(operators.group)))
+        each = operators.attention[0]
+        parts.append((attention, f"mla_{kind}" if each.latent_rank else kind, each.kv_dtype))
+        for seconds, operator, dtype in parts:
+            weighted += seconds * law_error(self._laws.find(operator, dtype), tokens)
+            total += seconds
+        return _DEVIATION * weighted / total
 
     def token_seconds(self, tokens: int) -> float:
         """Return everything but attention and the LM head; see `PassCost`."""
@@ -130,9 +169,10 @@ class Roofline:
 
     def linear(self, tokens: float, each: Linear) -> float:
         """Return the seconds of all products with weights of one shape."""
+        stored = each.dtype.removesuffix("_block")
         odd = each.dtype == "fp8" and tokens > ALIGNED_ABOVE and tokens % ALIGNMENT
         law = self._laws.find("linear_odd" if odd else "linear", each.dtype)
-        return each.count * law.seconds(self.chip.linear(tokens, each.n, each.k, each.dtype))
+        return each.count * law.seconds(self.chip.linear(tokens, each.n, each.k, stored))
 
     def experts(self, tokens: float, each: Experts) -> float:
         """Return the seconds of the routed experts of all layers."""

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-__all__ = ["DecodeSegment", "StepCost"]
+__all__ = ["DecodeSegment", "Spread", "StepCost"]
+
+
+class Spread(NamedTuple):
+    """Standard deviation of the relative error of decode steps and of steps with prompts."""
+
+    decode: float
+    prefill: float
 
 
 class DecodeSegment(NamedTuple):
@@ -33,6 +40,10 @@ class StepCost(Protocol):
     @property
     def request_ticks(self) -> int:
         """Ticks that the front end adds to every request: tokenizing, passing on, streaming."""
+
+    @property
+    def spread(self) -> Spread:
+        """How far off it is expected to be."""
 
     def decode_segment(self, sequences: int, context_tokens: int) -> DecodeSegment:
         """Return the segment that holds a decode step of `sequences` over `context_tokens`."""

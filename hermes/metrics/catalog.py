@@ -67,6 +67,15 @@ def _others() -> list[Metric]:
         Metric("prompt_tokens", "tok", "maximize", "prompt tokens of completed requests"),
         Metric("output_tokens", "tok", "maximize", "output tokens of completed requests"),
         Metric("steps", "", "minimize", "steps of all replicas"),
+        Metric("cost_per_request", "USD", "minimize", "price of one completed request"),
+        Metric("energy_j_per_request", "J", "minimize", "energy of the devices for a request"),
+        Metric(
+            "energy_kwh_per_million_output_tokens",
+            "kWh",
+            "minimize",
+            "energy of the devices for 1M output tokens",
+        ),
+        Metric("power_w", "W", "minimize", "mean power of all devices"),
     ]
 
 

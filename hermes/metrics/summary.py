@@ -18,6 +18,8 @@ __all__ = ["FleetUse", "Number", "summarize"]
 
 Number = float | int | None
 
+_JOULES_PER_KWH = 3.6e6
+
 
 @dataclass(frozen=True, slots=True)
 class FleetUse:
@@ -28,6 +30,7 @@ class FleetUse:
     replicas: int
     steps: int
     busy_ticks: int
+    joules: float | None = None  # None where a device has no TDP
 
 
 def summarize(
@@ -64,6 +67,7 @@ def summarize(
     }
     good = int(np.count_nonzero(_meets(slo, ttft, tpot, e2el)))
     result |= _rates(requests, good, fleet)
+    result |= _energy(int(np.count_nonzero(done)), int(outputs.sum()), result["duration_s"], fleet)
     mean_tpot = described["tpot_ms"]["mean"]
     result["tokens_per_s_per_user"] = 1000 / mean_tpot if mean_tpot else None
     return result
@@ -128,4 +132,19 @@ def _rates(requests: RequestColumns, good: int, fleet: FleetUse) -> dict[str, Nu
         "prompt_tokens": prompt,
         "output_tokens": output,
         "steps": fleet.steps,
+    }
+
+
+def _energy(completed: int, output: int, seconds: Number, fleet: FleetUse) -> dict[str, Number]:
+    """Return what a request costs in money and energy, and what the devices drew on average."""
+    energy, price = fleet.joules, fleet.usd_per_hour
+    return {
+        "cost_per_request": price * seconds / 3600 / completed
+        if price is not None and seconds and completed
+        else None,
+        "energy_j_per_request": energy / completed if energy and completed else None,
+        "energy_kwh_per_million_output_tokens": energy / _JOULES_PER_KWH / output * 1e6
+        if energy and output
+        else None,
+        "power_w": energy / seconds if energy and seconds else None,
     }

@@ -8,7 +8,7 @@ from typing import Any
 from hermes.metrics import METRICS
 from hermes.scenario.scenario import SloSpec
 
-__all__ = ["facts_text", "number_text", "simulation_text", "table_text"]
+__all__ = ["error_bars_text", "facts_text", "number_text", "simulation_text", "table_text"]
 
 _LATENCIES = (
     ("ttft_ms", "TTFT"),
@@ -66,6 +66,20 @@ def simulation_text(summary: Mapping[str, Any], slo: SloSpec) -> str:
             f"{', '.join(limits)} (target {slo.attainment:.0%})",
         ]
     return "\n".join(lines)
+
+
+def error_bars_text(summary: Mapping[str, Any]) -> str:
+    """Return where 8 in 10 of the simulations with wrong costs find the main metrics."""
+    bars = summary["error_bars"]
+    lines = [
+        f"{name} {number_text(summary[name])} ({number_text(bars[name]['low'])} to"
+        f" {number_text(bars[name]['high'])})"
+        for name in ("ttft_ms.p50", "ttft_ms.p99", "tpot_ms.mean", "output_throughput")
+        if name in bars
+    ]
+    outside = summary["rests_on_extrapolation"]
+    note = "; the cost model was not fitted on this device" if outside else ""
+    return "with the cost model's error, 80 % of draws" + note + ":\n  " + "\n  ".join(lines)
 
 
 def number_text(value: float | int | str | bool | None) -> str:

@@ -19,10 +19,20 @@ KVCacheDtype = Literal["auto", "bfloat16", "float16", "fp8", "int8"]
 class ClientSpec(Spec):
     """A pool of identical replicas, each one engine instance with its devices."""
 
-    serves: Annotated[tuple[Literal["generate"], ...], Field(min_length=1, strict=False)] = (
-        "generate",
-    )
-    """Kinds of stage this client serves."""
+    serves: Annotated[
+        tuple[Literal["generate", "prefill", "decode"], ...],
+        Field(min_length=1, max_length=1, strict=False),
+    ] = ("generate",)
+    """What this client serves: `[generate]` whole requests, or one of their phases: `[prefill]`
+    hands their KV over the network to a client that serves `[decode]`."""
+    kv_transfer: Literal["whole", "layerwise"] = "whole"
+    """Of a prefill client: send the KV when the prompt is done, or layer by layer during the step
+    that finishes it."""
+    overflow_tokens: PositiveInt | None = None
+    """Of a prefill client: once each of its replicas has more prompt tokens pending than this, an
+    idle decode replica takes requests whole. Of a decode client: once each of its replicas has more
+    context tokens than this, an idle prefill replica keeps the requests it prefilled. Default: the
+    roles never change."""
     model: str
     """Hugging Face id, its last part in any case, or the path of a `config.json`."""
     device: str
@@ -31,6 +41,9 @@ class ClientSpec(Spec):
     """Engine instances in the pool."""
     tensor_parallel_size: PositiveInt = 1
     """Devices a replica spreads every layer over."""
+    pipeline_parallel_size: PositiveInt = 1
+    """Groups of devices a replica spreads its layers over, one stage each; as many batches are in
+    flight. With `chunked` or `mixed` batching."""
     batching: str = "chunked"
     """How a replica forms its batches: `chunked`, `continuous`, `mixed` or `static`."""
     scheduling_policy: str = "fcfs"

@@ -62,7 +62,8 @@ class TableCostSpec(RooflineCosts):
     """Step costs from measured operators or steps; the roofline continues them."""
 
     table: Annotated[str, Field(min_length=1)]
-    """A file or a folder of measurements; relative paths start at the scenario file."""
+    """A file or a folder of measurements; relative paths start at the scenario file. Or a system of
+    the installed package aiconfigurator-core, such as `aiconfigurator:h100_sxm`."""
 
 
 class CalibratedCostSpec(Spec):

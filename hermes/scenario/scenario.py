@@ -13,6 +13,7 @@ from hermes.scenario.base import Positive, Spec
 from hermes.scenario.client import ClientSpec
 from hermes.scenario.device import DeviceSpec
 from hermes.scenario.pipeline import Generate, GenerateStage, PipelineSpec
+from hermes.scenario.topology import TopologySpec
 from hermes.scenario.workload import WorkloadSpec
 
 __all__ = ["Name", "Scenario", "SloSpec"]
@@ -55,6 +56,8 @@ class Scenario(Spec):
     routing: dict[Name, str] = {}
     """Routing policy by client: `least_loaded` (default), `join_shortest_queue`, `power_of_two`,
     `round_robin` or `random`."""
+    topology: TopologySpec | None = None
+    """Nodes, racks and links; default: replicas packed onto nodes of eight devices."""
     slo: SloSpec = SloSpec()
     """Service level objectives."""
 

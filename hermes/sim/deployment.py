@@ -14,6 +14,7 @@ from typing import TypeVar
 from hermes.catalog import Device, Model, find_device, find_model
 from hermes.costs.build import build_step_cost
 from hermes.costs.memory import (
+    kv_bytes_per_token,
     kv_bytes_per_token_per_device,
     num_gpu_blocks,
     resolve_dtype,
@@ -35,10 +36,14 @@ from hermes.sim.speculation.plan import (
     find_draft_model,
     plan_speculation,
 )
+from hermes.sim.topology import ReplicaSite, Topology, resolve_topology
 
 __all__ = ["ClientPlan", "Deployment", "RoutePlan", "resolve"]
 
 T = TypeVar("T")
+
+_HOP_LATENCY_S = 10e-6  # a send and receive between devices of a node
+_PIPELINED_BATCHING = ("chunked", "mixed")
 
 DEFAULT_ROUTING = "least_loaded"
 
@@ -48,6 +53,7 @@ class ClientPlan:
     """A pool of replicas, with everything about them known."""
 
     name: str
+    serves: str
     model: Model
     device: Device
     dtype: str
@@ -60,12 +66,23 @@ class ClientPlan:
     costs: StepCost
     move_seconds_per_token: float  # of KV, between one device and host memory
     usd_per_device_hour: float | None
+    kv_bytes_per_token: int  # all layers, whole model
+    layerwise: bool = False
+    overflow_tokens: int | None = None
+    pipeline_parallel_size: int = 1
+    hop_latency_s: float = 0.0  # between two pipeline stages
+    hop_seconds_per_token: float = 0.0
     speculation: SpeculationPlan | None = None
 
     @property
     def devices(self) -> int:
         """Devices of all replicas."""
-        return self.replicas * self.tensor_parallel_size
+        return self.replicas * self.devices_per_replica
+
+    @property
+    def devices_per_replica(self) -> int:
+        """Devices of one replica."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +91,7 @@ class RoutePlan:
 
     clients: tuple[str, ...]
     policy: type[RoutingPolicy]
+    decode: RoutePlan | None = None  # who goes on once the prompt is done
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +100,7 @@ class Deployment:
 
     clients: tuple[ClientPlan, ...]
     routes: dict[str, RoutePlan]  # by pipeline
+    topology: Topology
 
     @property
     def devices(self) -> int:
@@ -130,7 +149,18 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Deployment:
         for name, stages in scenario.pipelines.items()
     }
     _require_reached(scenario, routes)
-    return Deployment(clients, routes)
+    return Deployment(clients, routes, _topology(scenario, clients))
+
+
+def _topology(scenario: Scenario, clients: tuple[ClientPlan, ...]) -> Topology:
+    return resolve_topology(
+        scenario.topology,
+        [
+            ReplicaSite(client.name, number, client.device, client.devices_per_replica)
+            for client in clients
+            for number in range(client.replicas)
+        ],
+    )
 
 
 def _client_plan(
@@ -157,9 +187,11 @@ def _plan(name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None) 
     batching = BATCHING.find(spec.batching, "batching")
     if problem := batching().check(limits):
         raise InfeasibleError(problem, "max_num_batched_tokens")
+    _check_pipeline(spec, model)
     price = spec.usd_per_device_hour
     return ClientPlan(
         name=name,
+        serves=spec.serves[0],
         model=model,
         device=device,
         dtype=dtype,
@@ -173,7 +205,41 @@ def _plan(name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None) 
         move_seconds_per_token=kv_bytes / (device.host_bandwidth_gb_per_s * 1e9),
         usd_per_device_hour=device.usd_per_hour if price is None else price,
         speculation=speculation,
+        kv_bytes_per_token=kv_bytes_per_token(model, kv_dtype),
+        layerwise=spec.kv_transfer == "layerwise",
+        overflow_tokens=spec.overflow_tokens,
+        pipeline_parallel_size=spec.pipeline_parallel_size,
+        hop_latency_s=_HOP_LATENCY_S,
+        hop_seconds_per_token=_hop_seconds_per_token(spec, model, device),
     )
+
+
+def _check_pipeline(spec: ClientSpec, model: Model) -> None:
+    stages = spec.pipeline_parallel_size
+    if stages > model.num_hidden_layers:
+        raise InfeasibleError(
+            f"{stages} stages are more than the {model.num_hidden_layers} layers of {model.name}",
+            "pipeline_parallel_size",
+        )
+    if stages > 1 and spec.batching not in _PIPELINED_BATCHING:
+        raise InfeasibleError(
+            f"batching {spec.batching!r} does not keep several batches in flight (allowed with "
+            f"pipeline_parallel_size {stages}: {', '.join(_PIPELINED_BATCHING)})",
+            "batching",
+        )
+
+
+def _hop_seconds_per_token(spec: ClientSpec, model: Model, device: Device) -> float:
+    """Return the time to bring one token's activations, in 16 bits, to the next stage.
+
+    Each device of a stage sends its share; between nodes the link of the host stands in.
+    """
+    stages, size = spec.pipeline_parallel_size, spec.tensor_parallel_size
+    if stages == 1:
+        return 0.0
+    inside = stages * size <= device.link_domain and device.link_bandwidth_gb_per_s > 0
+    gb_per_s = device.link_bandwidth_gb_per_s if inside else device.host_bandwidth_gb_per_s
+    return 2 * model.hidden_size / (gb_per_s * 1e9)
 
 
 def _looked_up(field: str, find: Callable[[], T]) -> T:
@@ -204,6 +270,7 @@ def _limits(
             spec.tensor_parallel_size,
             spec.block_size,
             spec.gpu_memory_utilization,
+            spec.pipeline_parallel_size,
         )
         if draft is not None:
             blocks = draft.blocks_beside(blocks, kv_bytes, spec.block_size)
@@ -256,8 +323,39 @@ def _route_plan(
             f"the clients serve several models, so the stage must name one: {', '.join(models)}",
             f"{field}.model",
         )
-    names = tuple(client.name for client in candidates)
-    return RoutePlan(names, _routing(scenario, names))
+    return _phases(field, candidates, scenario)
+
+
+def _phases(field: str, clients: list[ClientPlan], scenario: Scenario) -> RoutePlan:
+    """Return the route over clients of one model: whole, or prefill and then decode."""
+    names = {
+        kind: tuple(client.name for client in clients if client.serves == kind)
+        for kind in ("generate", "prefill", "decode")
+    }
+    whole, prefill, decode = names.values()
+    if whole and (prefill or decode):
+        raise InputError(
+            f"clients {', '.join(whole)} serve whole requests and {', '.join(prefill + decode)} a "
+            "phase of them, so the stage must name a client",
+            f"{field}.client",
+        )
+    if whole:
+        return RoutePlan(whole, _routing(scenario, whole))
+    if not (prefill and decode):
+        there, missing = ("prefill", "decode") if prefill else ("decode", "prefill")
+        raise InputError(
+            f"client {(prefill + decode)[0]} serves {there}, but none serves {missing}",
+            f"clients.{(prefill + decode)[0]}.serves",
+        )
+    formats = {client.name: client.kv_dtype for client in clients}
+    if len(set(formats.values())) > 1:
+        raise InputError(
+            f"KV that is handed over must have one format, given: {formats}",
+            f"clients.{decode[0]}.kv_cache_dtype",
+        )
+    return RoutePlan(
+        prefill, _routing(scenario, prefill), RoutePlan(decode, _routing(scenario, decode))
+    )
 
 
 def _routing(scenario: Scenario, clients: tuple[str, ...]) -> type[RoutingPolicy]:
@@ -273,7 +371,7 @@ def _require_reached(scenario: Scenario, routes: dict[str, RoutePlan]) -> None:
         client
         for pipeline, route in routes.items()
         if mix is None or mix.get(pipeline, 0) > 0
-        for client in route.clients
+        for client in (*route.clients, *(route.decode.clients if route.decode else ()))
     }
     idle = [name for name in scenario.clients if name not in reached]
     if idle:

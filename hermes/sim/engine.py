@@ -40,38 +40,66 @@ def _ticket(sequence: Sequence) -> int:
     return sequence.ticket
 
 
+@dataclass(slots=True)
+class Lane:
+    """The running sequences that share their batches: all of them, without a pipeline."""
+
+    decoding: DecodeGroup
+    prefilling: list[Sequence]  # admitted, prompt not yet computed; oldest first
+    running: RunningList
+    grown: bool = False  # the decodes have the blocks of the step formed last
+
+    @property
+    def size(self) -> int:
+        """Sequences admitted and not done."""
+        return self.decoding.size + len(self.prefilling)
+
+
 class Engine:
     """State of one replica's scheduler.
 
     Args:
         limits: Bounds of its batches and its cache.
         order: Which request is next, and which gives way.
+        lanes: Batches in flight at once. Every running sequence belongs to one lane; moves are
+            those of the lane last entered, and whoever must give way is of that lane.
     """
 
     __slots__ = (
-        "_grown",
+        "_elsewhere",
+        "_lane",
         "_order",
         "_running",
+        "arrived",
         "decoding",
+        "fetching",
+        "handed",
         "host_blocks",
         "interrupted",
+        "lanes",
         "limits",
         "moved_tokens",
+        "parked",
         "pool",
         "preempted",
         "prefilling",
         "queued_blocks",
+        "queued_tokens",
         "resumed",
         "waiting",
         "waits_ended",
     )
 
-    def __init__(self, limits: EngineLimits, order: QueueOrder) -> None:
+    def __init__(self, limits: EngineLimits, order: QueueOrder, lanes: int = 1) -> None:
         self.limits = limits
         self.waiting = order.queue()
         self.queued_blocks = 0  # that the waiting sequences will take, as far as is known
-        self.prefilling: list[Sequence] = []  # admitted, prompt not yet computed; oldest first
-        self.decoding = DecodeGroup(limits.block_size)
+        self.queued_tokens = 0  # that they have to compute
+        self.lanes = [
+            Lane(DecodeGroup(limits.block_size), [], RunningList(order.ranked))
+            for _ in range(lanes)
+        ]
+        self.enter(0)
         self.pool = BlockPool(limits.num_blocks, limits.enable_prefix_caching)
         self.host_blocks = limits.swap_blocks  # free in host memory
         # What happened since the replica last asked, which empties these:
@@ -79,20 +107,43 @@ class Engine:
         self.interrupted: list[Sequence] = []  # those of them that decoded
         self.resumed: list[Sequence] = []  # swapped in, decoding again
         self.moved_tokens = 0  # whose KV went to or came from host memory
+        self.handed: list[Sequence] = []  # prompt computed, to go on elsewhere
+        self.fetching: list[Sequence] = []  # given blocks, to be filled from elsewhere
         self.waits_ended: list[int] = []  # ticks between two tokens with a preemption between them
+        self.arrived: list[Sequence] = []  # filled from elsewhere, to decode from the next step
+        self.parked: dict[int, tuple[int, list[CachedBlock]]] = {}  # tokens in transfer, by request
         self._order = order
-        self._running = RunningList(order.ranked)
-        self._grown = False  # the decodes have the blocks of the step being formed
+
+    def enter(self, lane: int) -> None:
+        """Make the moves those of a lane."""
+        entered = self._lane = self.lanes[lane]
+        self.decoding = entered.decoding
+        self.prefilling = entered.prefilling
+        self._running = entered.running
+        self._elsewhere = sum(other.size for other in self.lanes if other is not entered)
 
     @property
     def num_running(self) -> int:
         """Sequences admitted and not done."""
-        return self.decoding.size + len(self.prefilling)
+        return self.decoding.size + len(self.prefilling) + self._elsewhere
 
     @property
     def has_work(self) -> bool:
-        """Whether a step could compute anything."""
-        return self.decoding.size > 0 or bool(self.prefilling) or bool(self.waiting)
+        """Whether a step could compute anything, if there is room."""
+        return (
+            self.decoding.size > 0
+            or bool(self.prefilling)
+            or bool(self.waiting)
+            or bool(self.arrived)
+            or self._elsewhere > 0
+        )
+
+    @property
+    def pending_prompt_tokens(self) -> int:
+        """Prompt tokens queued or begun, and not yet computed."""
+        return self.queued_tokens + sum(
+            s.target - s.computed for lane in self.lanes for s in lane.prefilling
+        )
 
     def rejection(self, prompt_tokens: int, output_tokens: int) -> str:
         """Return why a request can never be served here, or an empty string."""
@@ -109,6 +160,8 @@ class Engine:
 
     def could_admit(self, sequence: Sequence) -> bool:
         """Whether there is a place, and perhaps room, for a sequence at the head of the queue."""
+        if sequence.remote:
+            return self.limits.blocks_for(sequence.remote) <= self.pool.free
         if self.num_running >= self.limits.max_num_seqs:
             return False
         if sequence.prefix or not self.limits.reserve_full_prompt:
@@ -131,13 +184,16 @@ class Engine:
             Whether any sequence was preempted.
         """
         del budget
-        preempted = False
+        lane, preempted = self._lane, False
+        lane.grown = False
+        if self.arrived:
+            self._join_arrived()
         while (needed := self.decoding.next_blocks) > self.pool.free:
             self.preempt_one()
             preempted = True
         if needed:
             self.pool.take(needed)
-        self._grown = True
+        lane.grown = True
         return preempted
 
     def extend(self, sequence: Sequence, tokens: int) -> bool:
@@ -159,7 +215,7 @@ class Engine:
 
     def next_tokens(self) -> int:
         """Return the tokens the head of the queue still has to compute; 0 when nobody waits."""
-        if not self.waiting:
+        if not self.waiting or self.waiting.head.remote:
             return 0
         head = self.waiting.head
         if head.swapped:
@@ -174,12 +230,14 @@ class Engine:
             and decodes in this step; None when there is no room, or nobody waits.
         """
         limits, pool = self.limits, self.pool
-        running = self.decoding.size + len(self.prefilling)
+        running = self.decoding.size + len(self.prefilling) + self._elsewhere
         if not self.waiting or running >= limits.max_num_seqs:
             return None
         sequence = self.waiting.head
         if sequence.swapped:
             return self._swap_in(sequence, budget)
+        if sequence.remote:
+            return None
         head = self._cached_head(sequence)
         computed = len(head) * limits.block_size
         tokens = self._chunk(sequence.target - computed, budget)
@@ -254,7 +312,7 @@ class Engine:
                 decoding.advance(steps - 1)
             if decoding.due:
                 finished = decoding.pop_finished()
-        self._grown = False
+        self._lane.grown = False
         for sequence, tokens in batch.prefills:
             sequence.granted = 0
             sequence.computed += tokens
@@ -265,7 +323,7 @@ class Engine:
             finished.sort(key=_ticket)
             for sequence in finished:
                 self._retire(sequence)
-            self._running.tidy(self.num_running)
+            self._running.tidy(self.decoding.size + len(self.prefilling))
         return finished
 
     def _sampled(self, sequence: Sequence, now: int, finished: list[Sequence]) -> None:
@@ -276,20 +334,67 @@ class Engine:
         sequence.last_token = now
         if sequence.computed == sequence.final_context:
             finished.append(sequence)
+        elif sequence.hand_off:
+            self.parked[sequence.request_id] = (sequence.computed, sequence.held)
+            sequence.held = []
+            sequence.ticket = -1
+            self.handed.append(sequence)
         else:
             self.decoding.join(sequence)
+
+    # -- transfers ------------------------------------------------------------------------------
+
+    def sent(self, sequence: Sequence) -> None:
+        """Free the blocks of a sequence whose KV has arrived elsewhere."""
+        self._free_blocks(*self.parked.pop(sequence.request_id))
+
+    def keep(self, sequence: Sequence) -> None:
+        """Let a sequence that was to be handed off decode here after all."""
+        self.arrived.append(sequence)
+
+    def received(self, sequence: Sequence) -> None:
+        """Let a sequence decode from the next step on: its KV is here."""
+        sequence.computed, sequence.remote = sequence.remote, 0
+        self.arrived.append(sequence)
+
+    def fetch(self) -> None:
+        """Take the blocks of those at the head of the queue whose KV is to come, while they fit."""
+        while self.waiting and self.waiting.head.remote:
+            sequence = self.waiting.head
+            reserve = self.limits.watermark_blocks if self.parked or self.num_running else 0
+            blocks = self.limits.blocks_for(sequence.remote)
+            if blocks + reserve > self.pool.free:
+                break
+            self._leave_queue(sequence)
+            self.pool.take(blocks)
+            self.parked[sequence.request_id] = (sequence.remote, [])
+            self.fetching.append(sequence)
+
+    def _join_arrived(self) -> None:
+        places = self.limits.max_num_seqs - self.num_running
+        for sequence in self.arrived[:places]:
+            _, sequence.held = self.parked.pop(sequence.request_id)
+            self._running.append(sequence)
+            self.decoding.join(sequence)
+            self.resumed.append(sequence)
+        del self.arrived[:places]
 
     # -- the queue and the running list ---------------------------------------------------------
 
     def _enqueue(self, sequence: Sequence) -> None:
         self.queued_blocks -= -sequence.target // self.limits.block_size
+        self.queued_tokens += sequence.target
         if self._order.ranked:
             sequence.rank = (self._order.rank(sequence), sequence.arrival, sequence.request_id)
 
     def _enter_running(self, sequence: Sequence) -> None:
+        self._leave_queue(sequence)
+        self._running.append(sequence)
+
+    def _leave_queue(self, sequence: Sequence) -> None:
         self.waiting.pop_head()
         self.queued_blocks += -sequence.target // self.limits.block_size
-        self._running.append(sequence)
+        self.queued_tokens -= sequence.target
 
     def _reserve(self) -> int:
         return self.limits.watermark_blocks if self.num_running else 0
@@ -303,10 +408,13 @@ class Engine:
     def _stop_decoding(self, sequence: Sequence) -> None:
         if sequence.join_step != self.decoding.step:
             sequence.last_token = -1  # at the group's latest step, which the replica knows
-        self.interrupted.append(sequence)
+        if sequence in self.resumed:
+            self.resumed.remove(sequence)
+        else:
+            self.interrupted.append(sequence)
         self.decoding.leave(sequence)
         sequence.target = sequence.computed + 1
-        sequence.granted = int(self._grown)
+        sequence.granted = int(self._lane.grown)
 
     # -- blocks ---------------------------------------------------------------------------------
 
@@ -336,14 +444,18 @@ class Engine:
 
     def _retire(self, sequence: Sequence) -> None:
         """Free the blocks of a sequence that is done."""
-        full, rest = divmod(sequence.computed, self.limits.block_size)
+        self._free_blocks(sequence.computed, sequence.held)
+        sequence.held = []
+        sequence.ticket = -1
+
+    def _free_blocks(self, tokens: int, held: list[CachedBlock]) -> None:
+        """Free the blocks of `tokens` tokens, of which some are known to others."""
+        full, rest = divmod(tokens, self.limits.block_size)
         if rest:
             self.pool.give_back(1)
-        self.pool.retire(full - len(sequence.held))
-        if sequence.held:
-            self.pool.release(reversed(sequence.held))
-            sequence.held = []
-        sequence.ticket = -1
+        self.pool.retire(full - len(held))
+        if held:
+            self.pool.release(reversed(held))
 
     def _let_go(self, sequence: Sequence, blocks: int) -> None:
         """Free the `blocks` blocks of a preempted sequence, keeping what it can come back to."""
@@ -396,17 +508,32 @@ class Engine:
         Raises:
             SimulationError: naming the law that was broken.
         """
-        running = list(self._running)
-        decoding = [s for s in running if s not in self.prefilling]
-        context = {s.request_id: s.computed + self.decoding.step - s.join_step for s in decoding}
-        held = {id(block): block for s in running for block in s.held}
+        running: list[Sequence] = []
+        context: dict[int, int] = {}  # of decoding sequences
+        given: dict[int, int] = {}  # tokens of the step in flight that have their blocks
+        for lane in self.lanes:
+            members = list(lane.running)
+            running += members
+            step = lane.decoding.step
+            for sequence in members:
+                if sequence not in lane.prefilling:
+                    context[sequence.request_id] = sequence.computed + step - sequence.join_step
+                    given[sequence.request_id] = int(lane.grown)
+        shares = [(s.computed, s.held) for s in running] + list(self.parked.values())
+        held = {id(block): block for _, blocks in shares for block in blocks}
         blocks = len(held)
+        for tokens, known in self.parked.values():
+            blocks += self.limits.blocks_for(tokens) - len(known)
         for sequence in running:
             tokens = context.get(sequence.request_id, sequence.computed)
+            tokens += given.get(sequence.request_id, sequence.granted)
             blocks += self.limits.blocks_for(tokens) - len(sequence.held)
         laws = {
-            "decoding sequences": (len(decoding), self.decoding.size),
-            "decode context": (sum(context.values()), self.decoding.context),
+            "decoding sequences": (len(context), sum(lane.decoding.size for lane in self.lanes)),
+            "decode context": (
+                sum(context.values()),
+                sum(lane.decoding.context for lane in self.lanes),
+            ),
             "KV blocks in use": (blocks, self.pool.num_blocks - self.pool.free),
             "blocks awaited": (
                 sum(self.limits.blocks_for(s.target) for s in self.waiting),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import Protocol
 
 from simpy import Event
 
@@ -22,7 +23,10 @@ from hermes.sim.clock import Alarm, Clock, begin_priority, end_priority
 from hermes.sim.engine import Batch, Engine
 from hermes.sim.sequence import Sequence
 
-__all__ = ["Replica", "ReplicaSetup"]
+__all__ = ["Replica", "ReplicaListener", "ReplicaSetup"]
+
+
+_MOST_BARREN_STEPS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class ReplicaSetup:
         move_ticks: Ticks to move the KV of so many tokens to or from host memory.
         fast_forward: Whether undisturbed steps are taken as one event; the results are the same.
         check: Whether the engine's laws are checked after every block of steps.
+        layerwise: Whether KV leaves layer by layer, during the step that ends a prompt.
+        front_end_ticks: What the serving front end adds to each request.
     """
 
     engine: Engine
@@ -44,6 +50,24 @@ class ReplicaSetup:
     move_ticks: Callable[[int], int]
     fast_forward: bool = True
     check: bool = False
+    layerwise: bool = False
+    front_end_ticks: int = 0
+
+
+class ReplicaListener(Protocol):
+    """Who hears what becomes of a replica's sequences."""
+
+    def finished(self, replica: Replica, sequence: Sequence, now: int) -> None:
+        """Hear that a sequence sampled its last token."""
+
+    def prefilled(self, replica: Replica, sequence: Sequence, now: int) -> None:
+        """Hear that a sequence sampled its first token and goes on elsewhere."""
+
+    def finishing_prompt(self, replica: Replica, sequence: Sequence, begin: int, end: int) -> None:
+        """Hear in which step a prompt will be done whose KV is sent layer by layer."""
+
+    def fetching(self, replica: Replica, sequence: Sequence) -> None:
+        """Hear that a sequence has blocks for the KV that is to come."""
 
 
 class Replica:
@@ -53,7 +77,7 @@ class Replica:
         env: The SimPy environment; its time is integer ticks.
         index: Its number among all replicas; settles what shares a tick.
         setup: What it is made of.
-        on_finish: Called with each sequence that sampled its last token, and the tick.
+        listener: Hears what becomes of its sequences.
     """
 
     def __init__(
@@ -61,18 +85,21 @@ class Replica:
         env: Clock,
         index: int,
         setup: ReplicaSetup,
-        on_finish: Callable[[Sequence, int], None],
+        listener: ReplicaListener,
     ) -> None:
         self.index = index
         self.engine = setup.engine
         self.gaps = TokenGaps()
         self.steps = 0
         self.busy_ticks = 0
+        self.computed_tokens = 0
         self._env = env
         self._policy = setup.policy
         self._costs = setup.costs
         self._move_ticks = setup.move_ticks
-        self._on_finish = on_finish
+        self._listener = listener
+        self._layerwise = setup.layerwise
+        self.front_end_ticks = setup.front_end_ticks
         self._fast_forward = setup.fast_forward
         self._check = setup.check
         self._end, self._begin = end_priority(index), begin_priority(index)
@@ -81,6 +108,7 @@ class Replica:
         self._block: list[Run] = []
         self._block_steps = 0
         self._block_start = 0
+        self._barren_steps = 0  # since a token was sampled
         self._stalled: list[tuple[int, int]] = []  # (tick of latest token, sequences) while waiting
         env.process(self._run())
 
@@ -88,17 +116,20 @@ class Replica:
 
     def submit(self, sequence: Sequence) -> None:
         """Queue a sequence; it is seen at the next step boundary, or now if the replica idles."""
-        engine = self.engine
-        engine.submit(sequence)
+        self.engine.submit(sequence)
+        if self._idle is not None or self.engine.waiting.head is sequence:
+            self.disturb()
+
+    def disturb(self) -> None:
+        """Look at the queue again at the next step boundary, or now if the replica idles."""
         if self._idle is not None:
-            self._idle.set(0, self._begin)
-            self._idle = None
-        elif (
-            self._block_steps > 1
-            and engine.waiting.head is sequence
-            and self._policy.could_admit(engine)
-        ):
-            self._cut_block()
+            if self.engine.has_work:
+                self._idle.set(0, self._begin)
+                self._idle = None
+        elif self._block_steps > 1:
+            engine = self.engine
+            if engine.arrived or (engine.waiting and self._policy.could_admit(engine)):
+                self._cut_block()
 
     def outstanding_requests(self) -> int:
         """Requests queued or running."""
@@ -123,21 +154,40 @@ class Replica:
         env, engine = self._env, self.engine
         while True:
             if not engine.has_work:
-                self._idle = Alarm(env)
-                yield self._idle
+                yield self._idling()
             elif env.peek() == env.now:
                 yield Alarm(env).set(0, self._begin)  # let all else of this tick happen first
             batch = self._form()
+            if not batch:
+                yield self._idling()  # all that waits, waits for KV to come or go
+                continue
             runs = self._durations(batch)
             self._block, self._block_start = runs, env.now
             self._block_steps, ticks = total(runs)
             self._alarm = Alarm(env).set(ticks, self._end)
+            if self._layerwise:
+                self._announce_prompts(batch, env.now + ticks)
             yield self._alarm
             self._finish_block(batch)
 
+    def _idling(self) -> Alarm:
+        self._idle = Alarm(self._env)
+        return self._idle
+
+    def _announce_prompts(self, batch: Batch, end: int) -> None:
+        for sequence, tokens in batch.prefills:
+            if sequence.hand_off and sequence.computed + tokens == sequence.target:
+                self._listener.finishing_prompt(self, sequence, self._env.now, end)
+
     def _form(self) -> Batch:
-        batch = self._policy.form(self.engine) or self._policy.form(self.engine)
-        if not batch:
+        engine = self.engine
+        batch = self._policy.form(engine) or self._policy.form(engine)
+        if not engine.preempted:
+            engine.fetch()
+        for sequence in engine.fetching:
+            self._listener.fetching(self, sequence)
+        engine.fetching.clear()
+        if not batch and not self._may_form_nothing():
             raise SimulationError(
                 f"replica {self.index} has work but {type(self._policy).__name__} forms no batch; "
                 f"waiting: {list(self.engine.waiting)[:3]}"
@@ -149,6 +199,10 @@ class Replica:
         if self.engine.preempted or self.engine.resumed:
             self._note_preemptions(now)
         return batch
+
+    def _may_form_nothing(self) -> bool:
+        """Whether it is in order that nothing can run: all that waits, waits for a transfer."""
+        return bool(self.engine.parked)
 
     def _durations(self, batch: Batch) -> list[Run]:
         engine, decoding = self.engine, self.engine.decoding
@@ -180,15 +234,38 @@ class Replica:
         now, steps = self._env.now, self._block_steps
         self.steps += steps
         self.busy_ticks += now - self._block_start
+        self.computed_tokens += batch.decodes * steps + sum(n for _, n in batch.prefills)
         self._log_gaps(batch, steps)
         self._block_steps = 0
+        self._book(batch, steps, now)
+
+    def _book(self, batch: Batch, steps: int, now: int) -> None:
+        """Tell the engine that a batch's steps have ended, and the listener what came of it."""
         finished = self.engine.complete(batch, steps, now)
         if batch.prefills:
             self._log_prefill_end(batch, now)
+            self._require_progress(batch)
         if self._check:
             self.engine.audit()
         for sequence in finished:
-            self._on_finish(sequence, now)
+            self._listener.finished(self, sequence, now)
+        if self.engine.handed:
+            for sequence in self.engine.handed:
+                self._listener.prefilled(self, sequence, now)
+            self.engine.handed.clear()
+
+    def _require_progress(self, batch: Batch) -> None:
+        """Raise when sequences do nothing but take KV blocks from each other."""
+        if batch.decodes or any(s.computed == s.target for s, _ in batch.prefills):
+            self._barren_steps = 0
+            return
+        self._barren_steps += 1
+        if self._barren_steps > _MOST_BARREN_STEPS:
+            raise SimulationError(
+                f"replica {self.index} sampled no token in {_MOST_BARREN_STEPS:,} steps: requests "
+                "preempt each other in turn, for ever, as they would in vLLM; leave "
+                "scheduler_reserve_full_isl on, or give the replica more KV blocks"
+            )
 
     # -- cutting a block ------------------------------------------------------------------------
 
@@ -253,13 +330,17 @@ class Replica:
         """Keep, for who was preempted, the tick of the latest token; for who is back, count it."""
         for sequence in self.engine.interrupted:
             if sequence.last_token < 0:  # it took part in the latest decode step
-                sequence.last_token = self._stalled[0][0] if self._stalled else now
+                sequence.last_token = self._latest_decode(now)
             self._unstall(sequence.last_token)
         self.engine.interrupted.clear()
         self.engine.preempted.clear()
         for sequence in self.engine.resumed:
             self._stalled.append((sequence.last_token, 1))
         self.engine.resumed.clear()
+
+    def _latest_decode(self, now: int) -> int:
+        """Return when the decodes of the batch being formed gave their latest token."""
+        return self._stalled[0][0] if self._stalled else now
 
     def _unstall(self, tick: int) -> None:
         for position, (stalled, sequences) in enumerate(self._stalled):

@@ -33,6 +33,7 @@ class Sequence:
         "finish_step",
         "first_token",
         "granted",
+        "hand_off",
         "held",
         "join_step",
         "last_token",
@@ -42,6 +43,7 @@ class Sequence:
         "priority",
         "prompt_tokens",
         "rank",
+        "remote",
         "request_id",
         "reused_tokens",
         "scheduled",
@@ -71,6 +73,8 @@ class Sequence:
         self.rank: tuple[int, ...] = ()  # its place in a ranked queue
         self.computed = 0  # tokens whose KV is in the cache
         self.target = prompt_tokens  # tokens to compute before the next one is sampled
+        self.hand_off = False  # to another replica, once the prompt is computed
+        self.remote = 0  # tokens whose KV is to come from another replica
         self.granted = 0  # tokens it was given in the step being formed
         self.slots = 0  # tokens it has KV blocks for, where those are more than it holds
         self.held: list[CachedBlock] = []  # its leading blocks that others may find

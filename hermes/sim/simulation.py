@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from hermes.metrics import FleetUse, RequestColumns, TokenGaps, summarize
 from hermes.metrics.summary import Number
 from hermes.scenario.scenario import Scenario
 from hermes.scenario.units import seconds_to_ticks
 from hermes.sim.clock import Clock
-from hermes.sim.coordinator import Coordinator, Route
-from hermes.sim.deployment import ClientPlan, Deployment, resolve
-from hermes.sim.engine import Engine
-from hermes.sim.replica import Replica, ReplicaSetup
-from hermes.sim.speculation.build import speculative_engine
-from hermes.sim.speculation.replica import SpeculativeReplica
+from hermes.sim.coordinator import Coordinator
+from hermes.sim.deployment import Deployment, resolve
+from hermes.sim.energy import fleet_joules
+from hermes.sim.fleet import RunOptions, build_routes, start_replicas
 from hermes.workload import Workload, build_workload
-from hermes.workload.streams import stream
 
 __all__ = ["SimulationResult", "simulate", "simulate_deployment"]
 
@@ -82,9 +75,10 @@ def simulate_deployment(
     env = Clock(initial_time=0)
     ttft_ticks = seconds_to_ticks((scenario.slo.ttft_ms or 0) / 1000)
     coordinator = Coordinator(env, workload, ttft_ticks)
-    options = {"fast_forward": fast_forward, "check": check}
-    pools = _start_replicas(env, deployment, coordinator, options, scenario.seed)
-    coordinator.start(_routes(deployment, pools, workload.pipeline_names, scenario.seed))
+    pools = start_replicas(
+        env, deployment, coordinator, RunOptions(fast_forward, check), scenario.seed
+    )
+    coordinator.start(build_routes(env, deployment, pools, workload.pipeline_names, scenario.seed))
     env.run()
     replicas = [replica for pool in pools.values() for replica in pool]
     for replica in replicas:
@@ -97,63 +91,8 @@ def simulate_deployment(
         replicas=len(replicas),
         steps=sum(replica.steps for replica in replicas),
         busy_ticks=sum(replica.busy_ticks for replica in replicas),
+        joules=fleet_joules(deployment, pools, requests),
     )
     gaps = tuple(replica.gaps for replica in replicas)
     summary = summarize(requests, gaps, scenario.slo, fleet)
     return SimulationResult(summary, requests, gaps, deployment.cost_model, workload.source)
-
-
-def _start_replicas(
-    env: Clock,
-    deployment: Deployment,
-    coordinator: Coordinator,
-    options: dict[str, bool],
-    seed: int,
-) -> dict[str, list[Replica]]:
-    pools: dict[str, list[Replica]] = {}
-    index = 0
-    for client in deployment.clients:
-        pools[client.name] = pool = []
-        for number in range(client.replicas):
-            draws = partial(stream, seed, "speculation", client.name, str(number))
-            pool.append(_start_replica(env, index, client, coordinator, options, draws))
-            index += 1
-    return pools
-
-
-def _start_replica(
-    env: Clock,
-    index: int,
-    client: ClientPlan,
-    coordinator: Coordinator,
-    options: dict[str, bool],
-    draws: Callable[[], np.random.Generator],
-) -> Replica:
-    plan, limits, order = client.speculation, client.limits, client.order()
-    setup = ReplicaSetup(
-        speculative_engine(plan, limits, order, draws) if plan else Engine(limits, order),
-        client.batching(),
-        client.costs,
-        lambda tokens: seconds_to_ticks(tokens * client.move_seconds_per_token),
-        **options,
-    )
-    on_finish = partial(coordinator.finished, front_end=client.costs.request_ticks)
-    if plan:
-        return SpeculativeReplica(env, index, setup, on_finish, plan.verify)
-    return Replica(env, index, setup, on_finish)
-
-
-def _routes(
-    deployment: Deployment,
-    pools: dict[str, list[Replica]],
-    pipelines: tuple[str, ...],
-    seed: int,
-) -> tuple[Route, ...]:
-    routes = []
-    for pipeline in pipelines:
-        plan = deployment.routes[pipeline]
-        replicas = tuple(replica for name in plan.clients for replica in pools[name])
-        limits = {(r.engine.limits.max_model_len, r.engine.limits.num_blocks) for r in replicas}
-        policy = plan.policy(stream(seed, "routing", pipeline))
-        routes.append(Route(replicas, policy, uniform=len(limits) == 1))
-    return tuple(routes)

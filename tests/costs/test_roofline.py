@@ -13,6 +13,7 @@ from hermes.costs.chip import Chip, HeadShape, touched_experts
 from hermes.costs.constants import find_laws
 from hermes.costs.law import Amounts, Law
 from hermes.costs.operators import pass_operators
+from hermes.costs.pass_cost import ALIGNMENT
 from hermes.costs.roofline import Roofline
 from hermes.errors import InfeasibleError
 from hermes.scenario.device import DeviceSpec
@@ -38,6 +39,8 @@ COUNTS = st.integers(0, 10**5)
 
 @given(st.sampled_from(ROOFLINES), COUNTS, st.integers(0, 10**4))
 def test_more_tokens_or_rows_never_take_less_time(roofline, tokens, more):
+    """Tiles of tokens apart: kernels in 8 bits like whole ones better than fewer tokens."""
+    more *= ALIGNMENT
     for part in (roofline.token_seconds, roofline.row_seconds):
         assert 0 <= part(tokens) <= part(tokens + more) * (1 + 1e-12)
 
@@ -227,6 +230,18 @@ def test_a_device_without_a_fit_borrows_from_its_chip_before_the_general_one():
     assert origin("a100-sxm-40", "fp16") == "a100-sxm-80"
     assert origin("mi300x", "fp8") == "general"
     assert not find_laws(find_device("mi300x")).find("linear", "fp8").calibrated
+
+
+def test_scales_per_block_cost_time_where_the_kernels_are_slow():
+    """DeepSeek is published with them; DeepGEMM takes them for nothing."""
+    slow, fast = (
+        Roofline(DEEPSEEK, H100, tensor_parallel_size=8, laws=laws)
+        for laws in (find_laws(H100), find_laws(H100, deep_gemm=True))
+    )
+    assert {each.dtype for each in slow.operators.linears} == {"fp8_block", "bf16"}
+    assert fast.token_seconds(512) < slow.token_seconds(512)
+    quantized = pass_operators(LLAMA_8B, "fp8", "auto", 1)
+    assert {each.dtype for each in quantized.linears} == {"fp8"}
 
 
 def test_launches_that_an_engine_hides_take_less_time():

@@ -14,6 +14,7 @@ from hermes.costs.build import build_step_cost
 from hermes.costs.operators import Linear
 from hermes.costs.roofline import Roofline
 from hermes.costs.tables import TablePass, read_calls
+from hermes.costs.tables.aiconfigurator import installed_folder
 from hermes.costs.tables.grid import EXTRAPOLATED, INTERPOLATED, MEASURED, CallGrid
 from hermes.errors import InputError
 from hermes.scenario.costs import TableCostSpec
@@ -156,6 +157,37 @@ def test_a_scenario_names_a_table_beside_it(tmp_path):
     costs = build_step_cost(spec, LLAMA, H100, "bf16", "bf16", 1, tmp_path)
     assert costs.label.startswith("table t.csv: ")
     assert costs.decode_segment(16, 1600).base > 0
+
+
+def fake_package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    data = folder / "aiconfigurator_core" / "systems" / "data"
+    (folder / "aiconfigurator_core").mkdir()
+    (folder / "aiconfigurator_core" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(folder))
+    return data
+
+
+def test_the_newest_version_of_an_installed_system_is_read(tmp_path, monkeypatch):
+    import pandas as pd
+
+    data = fake_package(tmp_path, monkeypatch)
+    for version, latency in (("0.9.0", 1.0), ("0.19.0", 0.04)):
+        folder = data / "h100_sxm" / "gemm" / "vllm" / version
+        folder.mkdir(parents=True)
+        columns = {"gemm_dtype": ["bfloat16"], "m": [16], "n": [4096], "k": [4096]}
+        pd.DataFrame(columns | {"latency": [latency]}).to_parquet(folder / "gemm_perf.parquet")
+    table = read_calls(installed_folder("aiconfigurator:h100_sxm"), LLAMA, H100, 1)
+    joint = TablePass(Roofline(LLAMA, H100), table, "t")
+    assert joint.linear(16, O_PROJ) == pytest.approx(40e-6)
+    with pytest.raises(InputError, match=r"unknown system 'h100'.*h100_sxm"):
+        installed_folder("aiconfigurator:h100")
+
+
+def test_without_the_package_its_extra_is_named():
+    with pytest.raises(InputError, match=r"pip install 'hermes-dse\[aiconfigurator\]'"):
+        build_step_cost(
+            TableCostSpec(table="aiconfigurator:h100_sxm"), LLAMA, H100, "bf16", "bf16", 1
+        )
 
 
 class TestLayouts:

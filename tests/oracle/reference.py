@@ -31,6 +31,7 @@ class Request:
     preemptions: int = 0
     swapped: int = 0
     running: bool = False
+    remote: bool = False  # its KV is to come from another replica
     decoding: bool = False  # has sampled a token since it was last admitted
     padding: int = 0  # tokens of the step that stand for drafts it does not have
     token_times: list[int] = field(default_factory=list)
@@ -75,10 +76,25 @@ class ReferenceReplica:
         self.pool = ReferencePool(limits.num_blocks, limits.enable_prefix_caching)
         self.host_blocks = limits.swap_blocks
         self.moved = 0
+        self.preempted = 0
+        self.arrived: list[Request] = []  # KV came from elsewhere; decode from the next step on
+        self.parked: list[Request] = []  # blocks in transfer
+        self.lent: dict[int, list[Block]] = {}  # blocks of requests that went on elsewhere
+        self.fetching: list[Request] = []  # of those, just given blocks here
         self.batch: list[tuple[Request, int]] = []
         self.begun: list[tuple[Request, int]] = []  # those of them that ran before
         self.ends_at: int | None = None
         self.steps = 0
+
+    elsewhere = 0  # sequences that run in other batches in flight
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.running or self.waiting or self.arrived)
+
+    @property
+    def may_begin(self) -> bool:
+        return self.ends_at is None and self.has_work
 
     # -- the queue ------------------------------------------------------------------------------
 
@@ -125,9 +141,23 @@ class ReferenceReplica:
         full = (request.known_tokens - 1) // self.block_size
         return self.pool.find([request.key(index) for index in range(full)])
 
+    def fetch(self) -> None:
+        """Take blocks for those at the head of the queue whose KV is to come."""
+        while self.waiting and self.waiting[0].remote:
+            request = self.waiting[0]
+            reserve = self.limits.watermark_blocks if self.parked or self.running else 0
+            if self.blocks_for(request.prompt) + reserve > len(self.pool.free):
+                break
+            self.waiting.pop(0)
+            request.blocks = self.pool.take(self.blocks_for(request.prompt))
+            self.parked.append(request)
+            self.fetching.append(request)
+
     def admit(self, request: Request, tokens: int) -> bool:
         """Admit the head of the queue to compute `tokens`, from what it finds in the cache."""
-        if len(self.running) >= self.limits.max_num_seqs:
+        if request.remote:
+            return False
+        if len(self.running) + self.elsewhere >= self.limits.max_num_seqs:
             return False
         head = [] if request.swapped else self.cached_head(request)
         start = request.swapped or len(head) * self.block_size
@@ -135,7 +165,7 @@ class ReferenceReplica:
         if self.limits.reserve_full_prompt and not request.swapped:
             known = max(known, request.known_tokens)
         needed = self.blocks_for(known) - len(head) + sum(block.users == 0 for block in head)
-        reserve = self.limits.watermark_blocks if self.running else 0
+        reserve = self.limits.watermark_blocks if self.running or self.elsewhere else 0
         if needed + reserve > len(self.pool.free):
             return False
         self.waiting.remove(request)
@@ -171,6 +201,7 @@ class ReferenceReplica:
         victim.computed = 0
         victim.decoding = False
         victim.preemptions += 1
+        self.preempted += 1
         self.batch = [entry for entry in self.batch if entry[0] is not victim]
         self.enqueue(victim, at_head=True)
         return victim
@@ -183,14 +214,22 @@ class ReferenceReplica:
 
     def chunk(self, tokens: int, budget: int) -> int:
         threshold = self.limits.long_prefill_token_threshold
-        if 0 < threshold < tokens and len(self.running) + len(self.waiting) > 1:
+        if 0 < threshold < tokens and len(self.running) + self.elsewhere + len(self.waiting) > 1:
             tokens = threshold
         return min(tokens, budget)
 
     def schedule_running(self, requests: list[Request], budget: int) -> tuple[int, bool]:
         """vLLM's loop over the running list; returns the budget left and whether it preempted."""
+        while self.arrived and len(self.running) < self.limits.max_num_seqs:
+            request = self.arrived.pop(0)
+            self.parked.remove(request)
+            self.running.append(request)
+            requests.append(request)
+            request.running = request.decoding = True
         preempted = False
-        for request in requests:
+        # In vLLM a decode never stands behind a prompt half done, but for KV that comes from
+        # elsewhere and for capped chunks; there too Hermes gives decodes their token first.
+        for request in sorted(requests, key=lambda request: not request.decoding):
             if not request.running or budget <= 0:
                 continue
             tokens = self.chunk(request.known_tokens - request.computed, budget)
@@ -269,6 +308,8 @@ class ReferenceReplica:
     def admit_prompts(self) -> None:
         budget = self.limits.max_num_batched_tokens
         while budget > 0 and self.waiting and not self.waiting[0].swapped:
+            if self.waiting[0].remote:
+                break
             request = self.waiting[0]
             request.padding = 0
             tokens = request.known_tokens - self.start(request)
@@ -277,7 +318,8 @@ class ReferenceReplica:
             budget -= tokens
 
     def decode(self) -> None:
-        budget = len(self.running) * (1 + self.limits.num_drafts)
+        most = len(self.running) + len(self.arrived)
+        budget = most * (1 + self.limits.num_drafts)
         _, preempted = self.schedule_running(list(self.running), budget)
         while not preempted and self.waiting and self.waiting[0].swapped:
             tokens = self.decode_tokens(self.waiting[0], 1 + self.limits.num_drafts)
@@ -295,12 +337,34 @@ class ReferenceReplica:
         if not self.batch:
             self.decode()
 
+    # -- transfers ------------------------------------------------------------------------------
+
+    def hand_off(self) -> list[Request]:
+        """Let go of requests whose prompt is done, but keep their blocks."""
+        done = [request for request in self.running if request.generated == 1]
+        for request in done:
+            self.running.remove(request)
+            request.running = request.decoding = False
+            self.lent[request.id] = request.blocks
+            self.parked.append(request)
+            request.blocks, request.computed, request.remote, request.prefix = [], 0, True, ()
+        return done
+
+    def send(self, request: Request) -> None:
+        self.parked.remove(request)
+        self.pool.release(self.lent.pop(request.id))
+
     # -- time -----------------------------------------------------------------------------------
 
     def begin(self, now: int) -> None:
+        before = self.preempted
         self.schedule()
         if not self.batch:  # everything was preempted: schedule what fits now
             self.schedule()
+        if self.preempted == before:
+            self.fetch()
+        if not self.batch:
+            return
         decodes = [request for request, _ in self.batch if request.decoding]
         verified = [(r, n) for r, n in self.batch if r.decoding]
         prefills = [(r, n) for r, n in self.batch if not r.decoding]
@@ -393,15 +457,47 @@ def run_reference(
     requests: list[Request], replicas: list[ReferenceReplica], choose: Router
 ) -> None:
     """Serve every request; results are left in the requests."""
+    run_reference_pools(requests, replicas, choose, [], choose, 0)
+
+
+def run_reference_pools(
+    requests: list[Request],
+    prefill: list[ReferenceReplica],
+    choose: Router,
+    decode: list[ReferenceReplica],
+    choose_decode: Router,
+    transfer_ticks: int,
+) -> None:
+    """Serve requests that go on in a decode pool, if there is one; KV takes a constant time."""
     arrivals = list(requests)
-    while arrivals or any(r.running or r.waiting for r in replicas):
+    replicas = prefill + decode
+    sources: dict[int, ReferenceReplica] = {}
+    transfers: list[tuple[int, Request, ReferenceReplica]] = []
+    while arrivals or transfers or any(r.has_work for r in replicas):
         ends = [replica.ends_at for replica in replicas if replica.ends_at is not None]
-        now = min(ends + [request.arrival for request in arrivals[:1]])
+        now = min(ends + [r.arrival for r in arrivals[:1]] + [t[0] for t in transfers])
         while arrivals and arrivals[0].arrival == now:
-            choose(replicas).enqueue(arrivals.pop(0))
+            choose(prefill).enqueue(arrivals.pop(0))
+        for due, request, target in [transfer for transfer in transfers if transfer[0] == now]:
+            transfers.remove((due, request, target))
+            sources.pop(request.id).send(request)
+            request.remote = False
+            request.computed = request.prompt
+            for index in range(request.prompt // target.block_size):
+                target.pool.name(request.blocks[index], request.key(index))
+            target.arrived.append(request)
         for replica in replicas:
-            if replica.ends_at == now:
-                replica.end(now)
+            if replica.ends_at != now:
+                continue
+            replica.end(now)
+            if replica not in decode and decode:
+                for request in replica.hand_off():
+                    sources[request.id] = replica
+                    choose_decode(decode).enqueue(request)
         for replica in replicas:
-            if replica.ends_at is None and (replica.running or replica.waiting):
+            if replica.may_begin:
                 replica.begin(now)
+                transfers += [
+                    (now + transfer_ticks, request, replica) for request in replica.fetching
+                ]
+                replica.fetching.clear()

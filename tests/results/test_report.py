@@ -54,12 +54,12 @@ def page(report):
 # --- What a report says ------------------------------------------------------------------------
 
 
-def test_the_title_names_the_knee_in_words(report):
+def test_the_title_answers_within_the_limits_in_words(report):
     assert headline(report).replace("\N{NO-BREAK SPACE}", " ") == (
-        "Best trade-off: h100-sxm, TP 8, 2048 tokens/step, 2 replicas"
+        "Cheapest within the limits: h100-sxm, TP 2, 2048 tokens/step, 1 replica"
     )
     assert answer_sentences(report)[0] == (
-        "Cost per 1M output tokens $1.76, Goodput 49.5 req/s, TTFT p99 231 ms."
+        "Cost per 1M output tokens $1.15, Goodput 9.27 req/s, TTFT p99 442 ms."
     )
 
 
@@ -106,7 +106,7 @@ def test_the_front_is_a_table_of_plain_values(folder, report):
 
 def test_the_terminal_gets_the_answer_and_aligned_columns(folder):
     lines = front_text(folder).splitlines()
-    assert lines[0].startswith("Best trade-off: h100-sxm, TP 8")
+    assert lines[0].startswith("Cheapest within the limits: h100-sxm, TP 2")
     assert any(line.startswith("35 (knee)") for line in lines)
     ends = {len(line) for line in lines[-5:]}
     assert len(ends) == 1
@@ -141,7 +141,7 @@ def test_the_picture_has_its_promised_size(report):
 
 def test_the_markdown_holds_question_answer_table_and_how_to_regenerate(report):
     text = markdown_page(report)
-    for part in (STUDY["question"], "**Best trade-off: ", "| 35 (knee) |", "`ttft_ms.p99 <= 500`",
+    for part in (STUDY["question"], "**Cheapest within the limits: ", "| 35 (knee) |", "`ttft_ms.p99 <= 500`",
                  "![Pareto front](pareto.png)", "hermes sweep cheapest-chat"):  # fmt: skip
         assert part in text
     table = [line for line in text.splitlines() if line.startswith("|")]

@@ -10,11 +10,13 @@ from hermes.catalog import find_device, find_model
 from hermes.costs.linear import LinearStepCost
 from hermes.costs.step import StepCost
 from hermes.scenario.costs import LinearCosts
+from hermes.scenario.topology import TopologySpec
 from hermes.sim.batching import BATCHING
 from hermes.sim.deployment import ClientPlan, Deployment, RoutePlan
 from hermes.sim.limits import EngineLimits
 from hermes.sim.queues import QUEUE_ORDERS
 from hermes.sim.routing import ROUTING
+from hermes.sim.topology import ReplicaSite, Topology, resolve_topology
 from hermes.workload import Prefixes, Workload
 
 US = 10**6  # ticks
@@ -48,6 +50,7 @@ def deployment(
 ) -> Deployment:
     client = ClientPlan(
         name="chat",
+        serves="generate",
         model=find_model("llama-3.1-8b"),
         device=find_device("h100-sxm"),
         dtype="bf16",
@@ -60,9 +63,20 @@ def deployment(
         costs=costs or linear(),
         move_seconds_per_token=2e-6,
         usd_per_device_hour=1.0,
+        kv_bytes_per_token=131_072,
     )
     route = RoutePlan(("chat",), ROUTING.find(routing, "routing"))
-    return Deployment((client,), {"default": route})
+    return Deployment((client,), {"default": route}, topology_of([client]))
+
+
+def topology_of(clients: Sequence[ClientPlan], spec: TopologySpec | None = None) -> Topology:
+    """Return the links between the replicas of some clients."""
+    sites = [
+        ReplicaSite(client.name, number, client.device, client.tensor_parallel_size)
+        for client in clients
+        for number in range(client.replicas)
+    ]
+    return resolve_topology(spec, sites)
 
 
 def workload(

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hermes.costs.compiled import CompiledStepCost
+from hermes.costs.step import Spread
 from hermes.metrics.gaps import TokenGaps
 from hermes.scenario.scenario import Scenario
 from hermes.scenario.units import seconds_to_ticks
@@ -36,6 +37,7 @@ class Curved:
     """A cost that bends with context, so that decode blocks cross segments."""
 
     label = "curved"
+    spread = Spread(0.0, 0.0)
 
     def token_seconds(self, tokens: int) -> float:
         return 2e-5 * tokens

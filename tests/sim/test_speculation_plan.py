@@ -95,6 +95,10 @@ class TestRefused:
         assert field == "clients.chat.long_prefill_token_threshold"
         assert plan(DRAFTS, long_prefill_token_threshold=4)
 
+    def test_several_pipeline_stages(self) -> None:
+        field = self.field(InfeasibleError, DRAFTS, pipeline_parallel_size=2)
+        assert field == "clients.chat.pipeline_parallel_size"
+
     def test_no_drafts_and_no_chance(self) -> None:
         for change in ({"num_speculative_tokens": 0}, {"acceptance_rate": 1.5}):
             with pytest.raises(InputError, match=next(iter(change))):

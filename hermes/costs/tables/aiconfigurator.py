@@ -7,14 +7,20 @@ call the fastest is taken, and of several routings of experts the one closest to
 
 from __future__ import annotations
 
+import importlib.util
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hermes.costs.tables.calls import Call
 from hermes.costs.tables.own import attention_shape
+from hermes.errors import InputError, UnknownNameError
 
-__all__ = ["is_aiconfigurator", "read_aiconfigurator"]
+__all__ = ["PREFIX", "installed_folder", "is_aiconfigurator", "read_aiconfigurator"]
+
+PREFIX = "aiconfigurator:"
+"""What a system of the installed package is named with in place of a path."""
 
 _MS = 1e-3
 _ROUTING = "power_law_1.01"
@@ -22,27 +28,60 @@ _DTYPES = {"bfloat16": "bf16", "int4_wo": "int4", "w4a16_mxfp4": "mxfp4"}
 _BYTES = 2.0
 
 
+def installed_folder(name: str) -> Path:
+    """Return the folder of a system, such as `aiconfigurator:h100_sxm`, in the installed package.
+
+    Raises:
+        InputError: The package is not installed.
+        UnknownNameError: It has no such system.
+    """
+    found = importlib.util.find_spec("aiconfigurator_core")
+    if found is None or not found.submodule_search_locations:
+        raise InputError(f"{name} needs the package: pip install 'hermes-dse[aiconfigurator]'")
+    data = Path(next(iter(found.submodule_search_locations))) / "systems" / "data"
+    system = name.removeprefix(PREFIX)
+    folder = data / system
+    if not is_aiconfigurator(folder):
+        known = sorted(path.name for path in data.iterdir() if is_aiconfigurator(path))
+        raise UnknownNameError.among("system", system, known, "table")
+    return folder
+
+
 def is_aiconfigurator(folder: Path) -> bool:
     """Return whether a folder is one device of the database."""
     return any(folder.glob("gemm/*/*/gemm_perf.parquet"))
 
 
-def read_aiconfigurator(folder: Path, backend: str = "vllm") -> Iterator[tuple[str, Call]]:
-    """Yield the calls measured on one device."""
+def read_aiconfigurator(
+    folder: Path, linked: bool = True, backend: str = "vllm"
+) -> Iterator[tuple[str, Call]]:
+    """Yield the calls measured on one device.
+
+    Args:
+        folder: Of the device.
+        linked: Whether its devices have links of their own; without, vLLM's all-reduce serves two.
+        backend: The engine whose kernels were measured.
+    """
     for row in _rows(folder, f"gemm/{backend}/*/gemm_perf.parquet", "gemm_dtype", "m", "n", "k"):
         dtype, m, n, k, latency = row
         yield "", Call("linear", _DTYPES.get(dtype, dtype), (n, k, m), latency * _MS)
     yield from _experts(folder, backend)
     for operator, name in (("prefill", "context"), ("decode", "generation")):
         yield from _attention(folder, backend, operator, name)
-    yield from _allreduce(folder, backend)
+    yield from _allreduce(folder, backend, linked)
 
 
 def _table(folder: Path, pattern: str) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
-    for path in sorted(folder.glob(pattern)):
+    found = sorted(folder.glob(pattern), key=_version)
+    for path in found[-1:]:  # the newest
         yield pq.read_table(path)
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    """Return the version that the folder of a table is named after, for sorting."""
+    return tuple(int(part) for part in re.findall(r"[0-9]+", path.parent.name))
 
 
 def _rows(folder: Path, pattern: str, *columns: str) -> Iterator[tuple[Any, ...]]:
@@ -99,7 +138,7 @@ def _attention(folder: Path, backend: str, operator: str, name: str) -> Iterator
             yield "", Call(operator, _DTYPES.get(dtype, dtype), coordinates, latency * _MS)
 
 
-def _allreduce(folder: Path, backend: str) -> Iterator[tuple[str, Call]]:
+def _allreduce(folder: Path, backend: str, linked: bool) -> Iterator[tuple[str, Call]]:
     least: dict[tuple[float, float], float] = {}
     custom = _rows(
         folder,
@@ -109,7 +148,7 @@ def _allreduce(folder: Path, backend: str) -> Iterator[tuple[str, Call]]:
         "message_size",
     )
     for kernel, size, elements, latency in custom:
-        if kernel == "vLLM_custom_graph":
+        if kernel == "vLLM_custom_graph" and (linked or size == 2):
             least[size, _BYTES * elements] = latency * _MS
     nccl = _rows(
         folder,

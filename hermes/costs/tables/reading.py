@@ -35,7 +35,8 @@ def read_calls(path: Path, model: Model, device: Device, tensor_parallel_size: i
     """
     if not path.exists():
         raise InputError("no such file or folder", file=str(path))
-    return _read(path, _changed(path), model, device.name, tensor_parallel_size)
+    linked = device.link_bandwidth_gb_per_s > 0
+    return _read(path, _changed(path), model, device.name, tensor_parallel_size, linked)
 
 
 def _changed(path: Path) -> tuple[tuple[str, int, int], ...]:
@@ -47,11 +48,16 @@ def _changed(path: Path) -> tuple[tuple[str, int, int], ...]:
 
 @lru_cache(maxsize=8)
 def _read(
-    path: Path, changed: tuple[tuple[str, int, int], ...], model: Model, device: str, size: int
+    path: Path,
+    changed: tuple[tuple[str, int, int], ...],
+    model: Model,
+    device: str,
+    size: int,
+    linked: bool,
 ) -> CallTable:
     del changed  # part of the key
     calls, others = [], set()
-    for name, call in _calls(path, model, size):
+    for name, call in _calls(path, model, size, linked):
         if not name or _is(name, device):
             calls.append(call)
         else:
@@ -69,10 +75,10 @@ def _is(name: str, device: str) -> bool:
         return name == device
 
 
-def _calls(path: Path, model: Model, size: int) -> Iterator[tuple[str, Call]]:
+def _calls(path: Path, model: Model, size: int, linked: bool) -> Iterator[tuple[str, Call]]:
     if path.is_dir():
         if is_aiconfigurator(path):
-            yield from read_aiconfigurator(path)
+            yield from read_aiconfigurator(path, linked)
         elif is_llmservingsim(path):
             yield from read_llmservingsim(path, model, size)
         else:
@@ -81,7 +87,7 @@ def _calls(path: Path, model: Model, size: int) -> Iterator[tuple[str, Call]]:
                 wanted = ", ".join(_SUFFIXES)
                 raise InputError(f"holds no table (looked for: {wanted})", file=str(path))
             for file in files:
-                yield from _calls(file, model, size)
+                yield from _calls(file, model, size, linked)
         return
     header = frozenset(next((row for _, row in read_rows(path)), {}))
     yield from read_vidur(path) if is_vidur(header) else read_own(path)

@@ -10,12 +10,14 @@ from hermes.costs.chip import ExpertShape, HeadShape
 from hermes.costs.law import Law
 from hermes.costs.operators import Attention, Experts, Linear
 from hermes.costs.roofline import Roofline
+from hermes.costs.step import Spread
 from hermes.costs.tables.calls import CallTable
 from hermes.costs.tables.grid import EXTRAPOLATED, INTERPOLATED, MEASURED, CallGrid
 
 __all__ = ["Provenance", "TablePass"]
 
 _PER_OCTAVE = 16
+_NOISE = 0.02  # of repeated measurements of one call
 _log = math.log
 _LATTICE = _PER_OCTAVE / math.log(2)
 
@@ -80,6 +82,13 @@ class TablePass(Roofline):
         roofline = "calibrated" if self.calibrated else "uncalibrated"
         inside = self._coverage["measured"] + self._coverage["interpolated"]
         return f"table {self.name}: {inside:.0%} measured, else roofline: {roofline}"
+
+    @property
+    def spread(self) -> Spread:
+        """How far off steps are expected to be: by the table's noise where it knows."""
+        outside = self._coverage["extrapolated"] + self._coverage["roofline"]
+        roofline = super().spread
+        return Spread(*(_NOISE * (1 - outside) + outside * each for each in roofline))
 
     def linear(self, tokens: float, each: Linear) -> float:
         """Return the seconds of all products with weights of one shape."""

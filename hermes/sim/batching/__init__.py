@@ -5,5 +5,6 @@ from hermes.sim.batching.chunked import Chunked
 from hermes.sim.batching.continuous import Continuous
 from hermes.sim.batching.mixed import Mixed
 from hermes.sim.batching.static import Static
+from hermes.sim.batching.vllm import Vllm
 
-__all__ = ["BATCHING", "BatchingPolicy", "Chunked", "Continuous", "Mixed", "Static"]
+__all__ = ["BATCHING", "BatchingPolicy", "Chunked", "Continuous", "Mixed", "Static", "Vllm"]

@@ -40,7 +40,8 @@ class SpeculativeEngine(Engine):
         self, limits: EngineLimits, order: QueueOrder, group: ClockedGroup | DrawnGroup
     ) -> None:
         super().__init__(limits, order)
-        self.decoding = group
+        self.lanes[0].decoding = group
+        self.enter(0)
         self.instant = 0  # tokens that came together with the one before, since last asked
         self._padding = 0  # of the sequence that is being admitted
         self._prompts_run = False  # prompts begun earlier are in the step being formed
@@ -64,6 +65,7 @@ class SpeculativeEngine(Engine):
         hold nothing, and which cached contents are evicted depends on who takes before that.
         """
         del budget
+        self._begin_growth()
         clock = self._clock
         needed = clock.next_blocks
         short = needed > self.pool.free
@@ -73,9 +75,14 @@ class SpeculativeEngine(Engine):
         elif needed:
             self.pool.take(needed)
         clock.grow()
-        self._grown = True
+        self._lane.grown = True
         self._note_running()
         return short
+
+    def _begin_growth(self) -> None:
+        self._lane.grown = False
+        if self.arrived:
+            self._join_arrived()
 
     def _grow_one(self, sequence: Sequence) -> None:
         clock = self._clock
@@ -123,7 +130,12 @@ class SpeculativeEngine(Engine):
     def _pads(self) -> int:
         """Return the drafts of nobody that the head of the queue is padded with."""
         limits = self.limits
-        if not self._grown or self._prompts_run or not self.waiting or self.waiting.head.swapped:
+        if (
+            not self._lane.grown
+            or self._prompts_run
+            or not self.waiting
+            or self.waiting.head.swapped
+        ):
             return 0
         computed = self.waiting.head.target - 1
         if super().next_tokens() != 1 or not (self._scheduled or computed):
@@ -174,7 +186,7 @@ class SpeculativeEngine(Engine):
         return self.limits.blocks_for(sequence.slots)
 
     def _stop_decoding(self, sequence: Sequence) -> None:
-        taken = self._grown or sequence.ticket in self._clock.ahead
+        taken = self._lane.grown or sequence.ticket in self._clock.ahead
         super()._stop_decoding(sequence)
         sequence.granted = self.limits.decode_tokens if taken else 0
 
@@ -183,9 +195,24 @@ class SpeculativeEngine(Engine):
         sequence.slots = 0
 
     def _retire(self, sequence: Sequence) -> None:
+        self._cut_slots(sequence)
+        super()._retire(sequence)
+
+    def _sampled(self, sequence: Sequence, now: int, finished: list[Sequence]) -> None:
+        super()._sampled(sequence, now, finished)
+        if sequence.request_id in self.parked:
+            self._cut_slots(sequence)  # what goes elsewhere has no drafts
+
+    def _join_arrived(self) -> None:
+        for sequence in self.arrived:
+            sequence.slots = sequence.computed
+        super()._join_arrived()
+
+    def _cut_slots(self, sequence: Sequence) -> None:
+        """Free the blocks that a sequence has for more tokens than it holds."""
         blocks_for = self.limits.blocks_for
         self.pool.give_back(blocks_for(sequence.slots) - blocks_for(sequence.computed))
-        super()._retire(sequence)
+        sequence.slots = sequence.computed
 
     # -- laws -----------------------------------------------------------------------------------
 
@@ -197,7 +224,10 @@ class SpeculativeEngine(Engine):
         """
         decoding, running = self.decoding, list(self._running)
         members = [s for s in running if s not in self.prefilling]
-        blocks = len({id(block) for s in running for block in s.held})
+        shares = [s.held for s in running] + [held for _, held in self.parked.values()]
+        blocks = len({id(block) for held in shares for block in held})
+        for tokens, held in self.parked.values():
+            blocks += self.limits.blocks_for(tokens) - len(held)
         for sequence in running:
             own = sequence in self.prefilling
             slots = sequence.slots if own else decoding.slots_of(sequence)
@@ -223,6 +253,7 @@ class SampledEngine(SpeculativeEngine):
 
     def grow_decodes(self, budget: int | None = None) -> bool:
         """Give each decode its tokens and the blocks for them; see `Engine`."""
+        self._begin_growth()
         limits, preempted = self.limits, False
         left = limits.decode_tokens * self.decoding.size if budget is None else budget
         for sequence in list(self._drawn.members):
@@ -241,7 +272,7 @@ class SampledEngine(SpeculativeEngine):
                 self.pool.take(needed)
                 sequence.slots, sequence.granted = slots, tokens
                 left -= tokens
-        self._grown = True
+        self._lane.grown = True
         self._note_running()
         return preempted
 

@@ -157,6 +157,12 @@ def plan_speculation(
     config = spec.speculative_config
     if config is None:
         return None
+    if spec.pipeline_parallel_size > 1:
+        raise InfeasibleError(
+            "drafts are not verified over several pipeline stages "
+            f"({spec.pipeline_parallel_size}) yet; remove speculative_config",
+            "pipeline_parallel_size",
+        )
     tokens, threshold = 1 + config.num_speculative_tokens, spec.long_prefill_token_threshold
     if 0 < threshold < tokens:
         raise InfeasibleError(

@@ -7,15 +7,12 @@ notes the time of every token, as vLLM's benchmark does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from hermes.costs.speculation import StepLoad, VerifyCost
 from hermes.errors import SimulationError
 from hermes.sim.block import Run
 from hermes.sim.clock import Clock
 from hermes.sim.engine import Batch
-from hermes.sim.replica import Replica, ReplicaSetup
-from hermes.sim.sequence import Sequence
+from hermes.sim.replica import Replica, ReplicaListener, ReplicaSetup
 from hermes.sim.speculation.drawn_group import DrawnGroup
 from hermes.sim.speculation.engine import SpeculativeEngine
 
@@ -31,7 +28,7 @@ class SpeculativeReplica(Replica):
         env: The SimPy environment.
         index: Its number among all replicas.
         setup: What it is made of; its engine is a `SpeculativeEngine`.
-        on_finish: Called with each sequence that sampled its last token, and the tick.
+        listener: Hears what becomes of its sequences.
         verify: Puts a duration on its steps.
     """
 
@@ -40,10 +37,10 @@ class SpeculativeReplica(Replica):
         env: Clock,
         index: int,
         setup: ReplicaSetup,
-        on_finish: Callable[[Sequence, int], None],
+        listener: ReplicaListener,
         verify: VerifyCost,
     ) -> None:
-        super().__init__(env, index, setup, on_finish)
+        super().__init__(env, index, setup, listener)
         self._verify = verify
 
     @property
@@ -83,8 +80,11 @@ class SpeculativeReplica(Replica):
         )
 
     def _finish_block(self, batch: Batch) -> None:
-        super()._finish_block(batch)
         engine = self._speculative
+        drafts = engine.decoding.tokens - batch.decodes if batch.decodes else 0
+        padding = sum(sequence.granted - tokens for sequence, tokens in batch.prefills)
+        self.computed_tokens += drafts * self._block_steps + padding
+        super()._finish_block(batch)
         if engine.instant:
             self.gaps.add(0, 0, 1, engine.instant)
             engine.instant = 0

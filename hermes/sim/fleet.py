@@ -1,0 +1,129 @@
+"""The replicas of a deployment, started, and the routes between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from hermes.scenario.units import seconds_to_ticks
+from hermes.sim.clock import Clock
+from hermes.sim.coordinator import Route
+from hermes.sim.deployment import ClientPlan, Deployment, RoutePlan
+from hermes.sim.engine import Engine
+from hermes.sim.hand_off import HandOff
+from hermes.sim.network import FlowNetwork
+from hermes.sim.pipelined import PipelinedReplica, PipelineShape
+from hermes.sim.replica import Replica, ReplicaListener, ReplicaSetup
+from hermes.sim.speculation.build import speculative_engine
+from hermes.sim.speculation.replica import SpeculativeReplica
+from hermes.workload.streams import stream
+
+__all__ = ["Pools", "RunOptions", "build_routes", "start_replicas"]
+
+Pools = Mapping[str, Sequence[Replica]]
+"""Replicas by client."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a simulation runs; neither changes its results."""
+
+    fast_forward: bool = True
+    check: bool = False
+
+
+def start_replicas(
+    env: Clock,
+    deployment: Deployment,
+    listener: ReplicaListener,
+    options: RunOptions,
+    seed: int = 0,
+) -> Pools:
+    """Start every replica's process; they are numbered in the order of the clients."""
+    pools: dict[str, list[Replica]] = {}
+    index = 0
+    for client in deployment.clients:
+        pools[client.name] = pool = []
+        for number in range(client.replicas):
+            draws = partial(stream, seed, "speculation", client.name, str(number))
+            pool.append(_start(env, index, client, options, listener, draws))
+            index += 1
+    return pools
+
+
+def _start(
+    env: Clock,
+    index: int,
+    client: ClientPlan,
+    options: RunOptions,
+    listener: ReplicaListener,
+    draws: Callable[[], np.random.Generator],
+) -> Replica:
+    setup, speculation = _setup(client, options), client.speculation
+    if speculation is not None:
+        engine = speculative_engine(speculation, client.limits, client.order(), draws)
+        setup = replace(setup, engine=engine)
+        return SpeculativeReplica(env, index, setup, listener, speculation.verify)
+    stages = client.pipeline_parallel_size
+    if stages == 1:
+        return Replica(env, index, setup, listener)
+    hop, latency = client.hop_seconds_per_token, client.hop_latency_s
+    shape = PipelineShape(stages, lambda tokens: seconds_to_ticks(latency + hop * tokens))
+    return PipelinedReplica(env, index, setup, listener, shape)
+
+
+def _setup(client: ClientPlan, options: RunOptions) -> ReplicaSetup:
+    return ReplicaSetup(
+        Engine(client.limits, client.order(), client.pipeline_parallel_size),
+        client.batching(),
+        client.costs,
+        lambda tokens: seconds_to_ticks(tokens * client.move_seconds_per_token),
+        fast_forward=options.fast_forward,
+        check=options.check,
+        layerwise=client.layerwise,
+        front_end_ticks=client.costs.request_ticks,
+    )
+
+
+def build_routes(
+    env: Clock, deployment: Deployment, pools: Pools, pipelines: Sequence[str], seed: int
+) -> tuple[Route, ...]:
+    """Return the route of each pipeline."""
+    network = FlowNetwork(env, deployment.topology.links)
+    return tuple(
+        _route(network, deployment, pools, deployment.routes[pipeline], (seed, pipeline))
+        for pipeline in pipelines
+    )
+
+
+def _route(
+    network: FlowNetwork,
+    deployment: Deployment,
+    pools: Pools,
+    plan: RoutePlan,
+    seed: tuple[int, str],
+) -> Route:
+    replicas = _replicas(pools, plan)
+    limits = {(r.engine.limits.max_model_len, r.engine.limits.num_blocks) for r in replicas}
+    policy = plan.policy(stream(seed[0], "routing", seed[1]))
+    uniform = len(limits) == 1
+    if plan.decode is None:
+        return Route(replicas, policy, uniform)
+    clients = {client.name: client for client in deployment.clients}
+    prefill, decode = clients[plan.clients[0]], clients[plan.decode.clients[0]]
+    hand_off = HandOff(
+        network,
+        deployment.topology,
+        _replicas(pools, plan.decode),
+        plan.decode.policy(stream(seed[0], "routing", seed[1], "decode")),
+        prefill.kv_bytes_per_token,
+        decode.overflow_tokens,
+    )
+    return Route(replicas, policy, uniform, hand_off, prefill.overflow_tokens)
+
+
+def _replicas(pools: Pools, plan: RoutePlan) -> tuple[Replica, ...]:
+    return tuple(replica for name in plan.clients for replica in pools[name])

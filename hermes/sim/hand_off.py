@@ -1,0 +1,169 @@
+"""From prefill to decode: who decodes a request whose prompt is done, and how its KV gets there.
+
+The decode replica is chosen when the prompt is done (or, layer by layer, in the step that finishes
+it) among those the prefill replica reaches. It takes the blocks at its next step boundary with room
+for them; then the KV flows over the links between the two, sharing them with all other flows. The
+prefill replica keeps its blocks until the last byte has left, and the request decodes from the next
+step boundary after that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hermes.errors import SimulationError
+from hermes.sim.network import FlowNetwork
+from hermes.sim.replica import Replica
+from hermes.sim.routing import RoutingPolicy
+from hermes.sim.sequence import Sequence
+from hermes.sim.topology import Topology
+
+__all__ = ["HandOff"]
+
+
+@dataclass(slots=True)
+class _Transfer:
+    """A request on its way; it arrives once it is both computed and sent."""
+
+    source: Replica
+    target: Replica
+    here: Sequence  # as the prefill replica knows it
+    there: Sequence  # as the decode replica knows it
+    window: tuple[int, int] | None  # ticks between which its layers are computed
+    prefilled: bool
+    sent: bool = False
+
+
+class HandOff:
+    """Sends sequences from the prefill to the decode replicas of one pipeline stage.
+
+    Args:
+        network: What the KV flows over.
+        topology: Paths, and who reaches whom.
+        replicas: The decode replicas.
+        policy: Chooses among them.
+        bytes_per_token: Of KV, all layers, whole model.
+        overflow_tokens: Context tokens of every decode replica above which an idle prefill replica
+            keeps what it prefilled; None: it never does.
+    """
+
+    def __init__(
+        self,
+        network: FlowNetwork,
+        topology: Topology,
+        replicas: tuple[Replica, ...],
+        policy: RoutingPolicy,
+        bytes_per_token: int,
+        overflow_tokens: int | None,
+    ) -> None:
+        self._network = network
+        self._topology = topology
+        self._replicas = replicas
+        self._policy = policy
+        self._bytes_per_token = bytes_per_token
+        self._overflow_tokens = overflow_tokens
+        self._transfers: dict[int, _Transfer] = {}
+
+    def targets(self, source: Replica, prompt_tokens: int, output_tokens: int) -> list[Replica]:
+        """Return the decode replicas that could take a request from a prefill replica."""
+        reaches = self._topology.reaches
+        return [
+            replica
+            for replica in self._replicas
+            if reaches(source.index, replica.index)
+            and not replica.engine.rejection(prompt_tokens, output_tokens)
+        ]
+
+    def idle_target(self, prompt_tokens: int, output_tokens: int) -> Replica | None:
+        """Return a decode replica with nothing to do that could take a request whole."""
+        for replica in self._replicas:
+            engine = replica.engine
+            if not (engine.has_work or engine.parked) and not engine.rejection(
+                prompt_tokens, output_tokens
+            ):
+                return replica
+        return None
+
+    def finishing_prompt(self, source: Replica, sequence: Sequence, begin: int, end: int) -> None:
+        """Begin a transfer layer by layer, in the step that ends the prompt."""
+        if sequence.output_tokens > 1:
+            self._send(source, sequence, begin, (begin, end))
+
+    def prefilled(self, source: Replica, sequence: Sequence, now: int) -> None:
+        """Begin the transfer of a sequence whose prompt is done, unless it is under way."""
+        transfer = self._transfers.get(sequence.request_id)
+        if transfer is not None:
+            transfer.prefilled = True
+            self._deliver(transfer)
+        elif self._keeps(source, sequence, now):
+            source.engine.keep(sequence)
+        else:
+            self._send(source, sequence, now, None)
+
+    def fetching(self, sequence: Sequence, now: int) -> None:
+        """Let the KV flow: the decode replica has blocks for it."""
+        transfer = self._transfers[sequence.request_id]
+        produced = None
+        if transfer.window is not None and now < transfer.window[1]:
+            produced = (max(now, transfer.window[0]), transfer.window[1])
+        self._network.transfer(
+            self._topology.path(transfer.source.index, transfer.target.index),
+            sequence.remote * self._bytes_per_token,
+            lambda: self._arrived(transfer),
+            produced=produced,
+        )
+
+    def _keeps(self, source: Replica, sequence: Sequence, now: int) -> bool:
+        """Whether a prefill replica with nothing else to do decodes itself, to spare the others."""
+        if self._overflow_tokens is None or source.engine.has_work:
+            return False
+        prompt, output = sequence.prompt_tokens, sequence.output_tokens
+        if source.engine.rejection(prompt, output):
+            return False
+        return all(
+            replica.committed_blocks(now) * replica.engine.limits.block_size > self._overflow_tokens
+            for replica in self.targets(source, prompt, output)
+        )
+
+    def _send(
+        self, source: Replica, sequence: Sequence, now: int, window: tuple[int, int] | None
+    ) -> None:
+        targets = self.targets(source, sequence.prompt_tokens, sequence.output_tokens)
+        if not targets:
+            raise SimulationError(f"{sequence} was admitted though no decode replica can take it")
+        target = targets[0] if len(targets) == 1 else self._policy.choose(targets, now)
+        there = _as_remote(sequence)
+        transfer = _Transfer(source, target, sequence, there, window, prefilled=window is None)
+        self._transfers[sequence.request_id] = transfer
+        target.submit(there)
+
+    def _arrived(self, transfer: _Transfer) -> None:
+        transfer.sent = True
+        self._deliver(transfer)
+
+    def _deliver(self, transfer: _Transfer) -> None:
+        if not (transfer.sent and transfer.prefilled):
+            return
+        here, there = transfer.here, transfer.there
+        del self._transfers[here.request_id]
+        there.scheduled, there.first_token = here.scheduled, here.first_token
+        there.last_token, there.preemptions = here.last_token, there.preemptions + here.preemptions
+        transfer.source.engine.sent(here)
+        transfer.source.disturb()
+        transfer.target.engine.received(there)
+        transfer.target.disturb()
+
+
+def _as_remote(sequence: Sequence) -> Sequence:
+    """Return the sequence as the decode replica gets it: its prompt's KV is to come."""
+    there = Sequence(
+        sequence.request_id,
+        sequence.arrival,
+        sequence.prompt_tokens,
+        sequence.output_tokens,
+        priority=sequence.priority,
+        deadline=sequence.deadline,
+    )
+    there.remote = sequence.prompt_tokens
+    there.target = sequence.prompt_tokens + 1
+    return there
