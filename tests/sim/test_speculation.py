@@ -18,7 +18,7 @@ from hermes.sim.speculation.acceptance import mean_gain
 from hermes.sim.speculation.plan import SpeculationPlan
 from hermes.workload.streams import stream
 from tests.oracle.drafts import Drafts
-from tests.oracle.reference import Request
+from tests.oracle.reference import ROUTERS, ReferenceReplica, Request, run_reference_pools
 from tests.sim.deployments import US, limits, linear, workload
 from tests.sim.test_against_oracle import (
     ANY_HEALTH,
@@ -29,6 +29,7 @@ from tests.sim.test_against_oracle import (
     assert_equal_to_reference,
     cases,
 )
+from tests.sim.test_disaggregation import client, pools
 
 DRAFT_US = 300
 
@@ -41,10 +42,10 @@ class DraftCase(Case):
     sampled: bool = False
     draft_model: bool = False
 
-    def drafts(self, replica: int) -> Drafts:
+    def drafts(self, replica: int, client: str = "chat") -> Drafts:
         """The reference's own, with naive draws from the stream that the replica has."""
         count = self.bounds.num_drafts
-        rng = stream(SCENARIO.seed, "speculation", "chat", str(replica))
+        rng = stream(SCENARIO.seed, "speculation", client, str(replica))
 
         def accepted(request: Request, drafts: int) -> int:
             draw = rng.random()
@@ -68,8 +69,8 @@ class DraftCase(Case):
         )
         model, time = DraftModelCost(small(), drafts), FixedDraftCost(DRAFT_US * US)
         verify = VerifyCost(COSTS[self.cost](), model if self.draft_model else time)
-        client = replace(plan.clients[0], speculation=SpeculationPlan(spec, verify))
-        return replace(plan, clients=(client,))
+        drafting = replace(plan.clients[0], speculation=SpeculationPlan(spec, verify))
+        return replace(plan, clients=(drafting,))
 
 
 def small():
@@ -188,11 +189,11 @@ def test_with_nothing_accepted_only_the_costs_differ(sampled: bool) -> None:
 def _free_drafts(case: DraftCase):
     """Simulate a case whose drafts cost nothing to make; a flat step costs nothing to widen."""
     plan = case.deployment()
-    (client,) = plan.clients
-    assert client.speculation is not None
-    verify = VerifyCost(client.costs, FixedDraftCost(0))
-    client = replace(client, speculation=replace(client.speculation, verify=verify))
-    plan = replace(plan, clients=(client,))
+    (drafting,) = plan.clients
+    assert drafting.speculation is not None
+    verify = VerifyCost(drafting.costs, FixedDraftCost(0))
+    free = replace(drafting, speculation=replace(drafting.speculation, verify=verify))
+    plan = replace(plan, clients=(free,))
     return simulate_deployment(SCENARIO, plan, workload(case.requests))
 
 
@@ -245,3 +246,41 @@ def test_a_request_needs_room_for_its_drafts() -> None:
 def test_the_mean_gain_is_exact(percent: int, drafts: int) -> None:
     rate = Fraction(percent, 100)
     assert mean_gain(percent / 100, drafts) == sum(rate**i for i in range(drafts + 1))
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+@pytest.mark.parametrize("lookahead", [0, 3])
+@pytest.mark.parametrize("num_blocks", [14, 1000])
+def test_a_decode_pool_verifies_drafts(sampled: bool, lookahead: int, num_blocks: int) -> None:
+    drafting = limits(
+        num_drafts=3, lookahead=lookahead, uniform_drafts=not sampled, num_blocks=num_blocks
+    )
+    requests = [(i * 7_000 * US, 1 + 13 * i % 90, 1 + 17 * i % 60) for i in range(40)]
+    case = DraftCase(requests, drafting, sampled=sampled)
+    (drafted,) = case.deployment().clients
+    for prefill in (client(), replace(drafted, kv_bytes_per_token=0)):
+        plan = pools(prefill, replace(drafted, kv_bytes_per_token=0))
+        links = {link.name: link for link in plan.topology.links}
+        hop = sum(links[name].latency for name in plan.topology.path(0, 1))
+        reference = [Request(i, *request) for i, request in enumerate(requests)]
+        first = ReferenceReplica(
+            prefill.limits,
+            "chunked",
+            linear(),
+            drafts=case.drafts(0, "p") if prefill.speculation else None,
+        )
+        second = ReferenceReplica(drafting, "chunked", linear(), drafts=case.drafts(0, "d"))
+        route = ROUTERS["least_loaded"]
+        run_reference_pools(reference, [first], route(), [second], route(), hop)
+        expected = [(r.token_times[0], r.token_times[-1], r.preemptions) for r in reference]
+        for fast_forward in (True, False):
+            result = simulate_deployment(
+                SCENARIO, plan, workload(requests), fast_forward, check=True
+            ).requests
+            actual = zip(
+                result.first_token.tolist(),
+                result.last_token.tolist(),
+                result.preemptions.tolist(),
+                strict=True,
+            )
+            assert list(actual) == expected

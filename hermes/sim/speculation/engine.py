@@ -32,7 +32,7 @@ class SpeculativeEngine(Engine):
         group: Holds the sequences that decode.
     """
 
-    __slots__ = ("_padding", "_prompts_run", "_scheduled", "instant")
+    __slots__ = ("_lent", "_padding", "_prompts_run", "_scheduled", "instant")
 
     decoding: ClockedGroup | DrawnGroup
 
@@ -43,6 +43,7 @@ class SpeculativeEngine(Engine):
         self.lanes[0].decoding = group
         self.enter(0)
         self.instant = 0  # tokens that came together with the one before, since last asked
+        self._lent: dict[int, int] = {}  # slots of those that went on elsewhere, by request
         self._padding = 0  # of the sequence that is being admitted
         self._prompts_run = False  # prompts begun earlier are in the step being formed
         self._scheduled = False  # decodes are
@@ -65,8 +66,9 @@ class SpeculativeEngine(Engine):
         hold nothing, and which cached contents are evicted depends on who takes before that.
         """
         del budget
-        self._begin_growth()
         clock = self._clock
+        clock.grown = clock.grown and clock.size > 0  # a step that held nothing never ended
+        self._begin_growth()
         needed = clock.next_blocks
         short = needed > self.pool.free
         if short:
@@ -195,24 +197,27 @@ class SpeculativeEngine(Engine):
         sequence.slots = 0
 
     def _retire(self, sequence: Sequence) -> None:
-        self._cut_slots(sequence)
+        blocks_for = self.limits.blocks_for
+        self.pool.give_back(blocks_for(sequence.slots) - blocks_for(sequence.computed))
         super()._retire(sequence)
 
     def _sampled(self, sequence: Sequence, now: int, finished: list[Sequence]) -> None:
         super()._sampled(sequence, now, finished)
         if sequence.request_id in self.parked:
-            self._cut_slots(sequence)  # what goes elsewhere has no drafts
+            self._lent[sequence.request_id] = sequence.slots
+
+    def sent(self, sequence: Sequence) -> None:
+        """Free the blocks of a sequence whose KV has arrived elsewhere."""
+        tokens, _ = self.parked[sequence.request_id]
+        blocks_for = self.limits.blocks_for
+        self.pool.give_back(blocks_for(self._lent.pop(sequence.request_id)) - blocks_for(tokens))
+        super().sent(sequence)
 
     def _join_arrived(self) -> None:
-        for sequence in self.arrived:
-            sequence.slots = sequence.computed
+        places = self.limits.max_num_seqs - self.num_running
+        for sequence in self.arrived[:places]:
+            sequence.slots = self._lent.pop(sequence.request_id, sequence.computed)
         super()._join_arrived()
-
-    def _cut_slots(self, sequence: Sequence) -> None:
-        """Free the blocks that a sequence has for more tokens than it holds."""
-        blocks_for = self.limits.blocks_for
-        self.pool.give_back(blocks_for(sequence.slots) - blocks_for(sequence.computed))
-        sequence.slots = sequence.computed
 
     # -- laws -----------------------------------------------------------------------------------
 
@@ -226,8 +231,8 @@ class SpeculativeEngine(Engine):
         members = [s for s in running if s not in self.prefilling]
         shares = [s.held for s in running] + [held for _, held in self.parked.values()]
         blocks = len({id(block) for held in shares for block in held})
-        for tokens, held in self.parked.values():
-            blocks += self.limits.blocks_for(tokens) - len(held)
+        for request, (tokens, held) in self.parked.items():
+            blocks += self.limits.blocks_for(self._lent.get(request, tokens)) - len(held)
         for sequence in running:
             own = sequence in self.prefilling
             slots = sequence.slots if own else decoding.slots_of(sequence)
