@@ -10,6 +10,7 @@ sequence loses its own and goes back to the queue.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import count
 
 from hermes.errors import SimulationError
 from hermes.sim.decode_group import DecodeGroup
@@ -95,8 +96,9 @@ class Engine:
         self.waiting = order.queue()
         self.queued_blocks = 0  # that the waiting sequences will take, as far as is known
         self.queued_tokens = 0  # that they have to compute
+        tickets = count()
         self.lanes = [
-            Lane(DecodeGroup(limits.block_size), [], RunningList(order.ranked))
+            Lane(DecodeGroup(limits.block_size), [], RunningList(order.ranked, tickets))
             for _ in range(lanes)
         ]
         self.enter(0)

@@ -141,8 +141,10 @@ def test_the_picture_has_its_promised_size(report):
 
 def test_the_markdown_holds_question_answer_table_and_how_to_regenerate(report):
     text = markdown_page(report)
-    for part in (STUDY["question"], "**Cheapest within the limits: ", "| 35 (knee) |", "`ttft_ms.p99 <= 500`",
-                 "![Pareto front](pareto.png)", "hermes sweep cheapest-chat"):  # fmt: skip
+    title = "**Cheapest within the limits: "
+    row, limit = "| 35 (knee) |", "`ttft_ms.p99 <= 500`"
+    picture, command = "![Pareto front](pareto.png)", "hermes sweep cheapest-chat"
+    for part in (STUDY["question"], title, row, limit, picture, command):
         assert part in text
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
