@@ -37,9 +37,15 @@ class TraceRequests(Spec):
     """Requests read from a file."""
 
     trace: Annotated[str, Field(examples=["azure-2023", "hermes"])]
-    """Layout of the file, by the name of its reader: `azure-2023` or `hermes` (a plain CSV)."""
+    """Layout of the file, by the name of its reader: `hermes` (a plain CSV), `azure-2023`,
+    `mooncake`, ...; docs/workloads.md lists them."""
     path: Annotated[str, Field(min_length=1)]
     """The file, possibly gzipped; a relative path starts at the scenario's folder."""
+    block_tokens: Annotated[int, Field(ge=1, le=2**20)] | None = None
+    """Tokens in one block of the trace's block ids, or of what its sessions share; default: what
+    the layout says. It must divide the engine's `block_size`, or the other way round."""
+    chars_per_token: Annotated[float, Field(ge=0.1, le=100)] | None = None
+    """Characters in one token, for layouts that count characters; default: 4."""
 
 
 class SampleRequests(Spec):

@@ -9,6 +9,7 @@ from hermes.workload.streams import stream
 from hermes.workload.traces import (
     CsvTable,
     Trace,
+    TraceOptions,
     TraceReader,
     TraceRow,
     TraceSource,
@@ -23,6 +24,7 @@ __all__ = [
     "CsvTable",
     "Prefixes",
     "Trace",
+    "TraceOptions",
     "TraceReader",
     "TraceRow",
     "TraceSource",

@@ -30,8 +30,8 @@ from hermes.workload.arrivals import arrival_ticks
 from hermes.workload.choices import choose
 from hermes.workload.lengths import draw_lengths
 from hermes.workload.streams import stream
-from hermes.workload.traces import Trace, read_trace
-from hermes.workload.workload import Column, Workload
+from hermes.workload.traces import Trace, TraceOptions, read_trace
+from hermes.workload.workload import Column, Prefixes, Workload
 
 __all__ = ["build_workload"]
 
@@ -47,6 +47,9 @@ class _Requests:
     output_tokens: Column
     pipeline: Column | None
     source: str
+    priority: Column | None = None
+    prefixes: Prefixes | None = None
+    session: Column | None = None
 
 
 def build_workload(
@@ -80,6 +83,9 @@ def build_workload(
         _pipelines(spec.mix, requests.pipeline, pipeline_names, count, seed),
         tuple(pipeline_names),
         _described(spec, requests),
+        requests.priority,
+        requests.prefixes,
+        requests.session,
     )
 
 
@@ -113,13 +119,34 @@ def _traced(
     names = None if spec.mix is not None else pipeline_names
     trace, source = _read(requests, names, limit.requests, folder)
     arrivals = spec.arrivals or TraceArrivals(process="trace")
+    if trace.arrival_ticks is None and isinstance(arrivals, TraceArrivals):
+        message = "the trace holds lengths without times: say when requests come"
+        raise InputError(message, "workload.arrivals")
     times = arrival_ticks(arrivals, seed, len(trace), _end(limit), trace.arrival_ticks)
     if limit.requests is not None and len(trace) < limit.requests:
         source += f" (which holds {len(trace):,} of the {limit.requests:,} asked for)"
+    return _first(trace, times, source)
+
+
+def _first(trace: Trace, times: Column, source: str) -> _Requests:
+    """Return as many requests of a trace as there are times."""
     count = len(times)
-    pipeline = None if trace.pipeline is None else trace.pipeline[:count]
+    prefixes = trace.prefixes
+
+    def cut(column: Column | None) -> Column | None:
+        return None if column is None else column[:count]
+
+    if prefixes is not None and count < len(trace):
+        prefixes = Prefixes(prefixes.block_tokens, prefixes.ids[:count])
     return _Requests(
-        times, trace.prompt_tokens[:count], trace.output_tokens[:count], pipeline, source
+        times,
+        trace.prompt_tokens[:count],
+        trace.output_tokens[:count],
+        cut(trace.pipeline),
+        source,
+        cut(trace.priority),
+        prefixes,
+        cut(trace.session),
     )
 
 
@@ -131,8 +158,10 @@ def _read(
 ) -> tuple[Trace, str]:
     if isinstance(requests, TraceRequests):
         path = (folder or Path()) / Path(requests.path).expanduser()
-        trace = read_trace(requests.trace, path, pipeline_names, limit)
-        return trace, f"{requests.trace} trace {path.name}"
+        options = TraceOptions(requests.block_tokens, requests.chars_per_token)
+        trace = read_trace(requests.trace, path, pipeline_names, limit, options)
+        source = f"{requests.trace} trace {path.name}"
+        return trace, f"{source} ({'; '.join(trace.notes)})" if trace.notes else source
     sample = files("hermes.workload") / "samples" / f"{requests.sample}.csv"
     with as_file(sample) as path:
         return read_trace("hermes", path, pipeline_names, limit), f"sample {requests.sample}"

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from hermes.workload.traces.azure import read_azure_2023
 from hermes.workload.traces.plain import read_hermes
-from hermes.workload.traces.registry import (
-    Trace,
-    TraceReader,
-    TraceRow,
-    read_trace,
-    trace_names,
-    trace_reader,
-)
-from hermes.workload.traces.source import TraceSource
+from hermes.workload.traces.registry import TraceReader, read_trace, trace_names, trace_reader
+from hermes.workload.traces.row import TraceRow
+from hermes.workload.traces.source import TraceOptions, TraceSource
 from hermes.workload.traces.table import CsvTable
+from hermes.workload.traces.trace import Trace
 
 __all__ = [
     "CsvTable",
     "Trace",
+    "TraceOptions",
     "TraceReader",
     "TraceRow",
     "TraceSource",

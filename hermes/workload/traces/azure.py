@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from hermes.scenario.units import TICKS_PER_SECOND
-from hermes.workload.traces.registry import TraceRow, trace_reader
+from hermes.workload.traces.registry import trace_reader
+from hermes.workload.traces.row import TraceRow
 from hermes.workload.traces.source import TraceSource
 from hermes.workload.traces.table import CsvTable
 
@@ -32,11 +33,10 @@ def read_azure_2023(source: TraceSource) -> Iterator[TraceRow]:
         time = _ticks(table, stamp)
         if start is None:
             start = time
-        yield (
+        yield TraceRow(
             time - start,
             table.tokens(prompt, "ContextTokens"),
             table.tokens(output, "GeneratedTokens"),
-            "",
         )
 
 
