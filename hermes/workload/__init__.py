@@ -8,6 +8,7 @@ from hermes.workload.lengths import draw_lengths
 from hermes.workload.streams import stream
 from hermes.workload.traces import (
     CsvTable,
+    JsonLines,
     Trace,
     TraceOptions,
     TraceReader,
@@ -22,6 +23,7 @@ from hermes.workload.workload import Column, Prefixes, Workload
 __all__ = [
     "Column",
     "CsvTable",
+    "JsonLines",
     "Prefixes",
     "Trace",
     "TraceOptions",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from hermes.workload.traces.azure import read_azure_2023
+from hermes.workload.traces.jsonl import JsonLines
+from hermes.workload.traces.mooncake import read_mooncake
 from hermes.workload.traces.plain import read_hermes
 from hermes.workload.traces.registry import TraceReader, read_trace, trace_names, trace_reader
 from hermes.workload.traces.row import TraceRow
@@ -12,6 +14,7 @@ from hermes.workload.traces.trace import Trace
 
 __all__ = [
     "CsvTable",
+    "JsonLines",
     "Trace",
     "TraceOptions",
     "TraceReader",
@@ -19,6 +22,7 @@ __all__ = [
     "TraceSource",
     "read_azure_2023",
     "read_hermes",
+    "read_mooncake",
     "read_trace",
     "trace_names",
     "trace_reader",
