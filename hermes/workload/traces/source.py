@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,6 +20,7 @@ __all__ = ["TraceOptions", "TraceSource"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _LONGEST_LINE = 1 << 20
+_HEAD = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,11 @@ class TraceSource:
         self._notes: Counter[str] = Counter()
         self._raw = _open(path)
         zipped = self._raw.peek(2)[:2] == _GZIP_MAGIC
-        data = cast("BinaryIO", gzip.GzipFile(fileobj=self._raw)) if zipped else self._raw
+        self._data = gzip.GzipFile(fileobj=self._raw) if zipped else self._raw
         # utf-8-sig: spreadsheets put a byte order mark first.
-        self._stream = io.TextIOWrapper(data, encoding="utf-8-sig", newline="")
+        self._stream = io.TextIOWrapper(
+            cast("BinaryIO", self._data), encoding="utf-8-sig", newline=""
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -89,6 +94,13 @@ class TraceSource:
             raise self._damaged(f"the gzip data is damaged or cut short: {reason}") from None
         except OSError as error:
             raise self._damaged(f"cannot be read: {error.strerror or error}") from None
+
+    def begins_with(self, character: str) -> bool:
+        """Tell, before any line is read, whether the text begins with an ASCII character."""
+        with suppress(EOFError, zlib.error, OSError):  # reading the lines says what is wrong
+            head = self._data.peek(_HEAD)[:_HEAD]
+            return head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(character.encode())
+        return False
 
     def note(self, what: str) -> None:
         """Count a row that was left out, or taken otherwise than written."""
