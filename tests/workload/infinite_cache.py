@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
+from hermes.scenario import build_scenario
+from hermes.scenario.scenario import Scenario
 from hermes.sim.coordinator import Coordinator
 
-__all__ = ["engine_reuse", "infinite_cache_reuse"]
+__all__ = ["engine_reuse", "infinite_cache_reuse", "one_at_a_time"]
 
 
 def infinite_cache_reuse(
@@ -43,6 +46,30 @@ def infinite_cache_reuse(
             full_parts[node] = max(full_parts[node], here)
         found.append(min(hits, (tokens - 1) // block_size) * block_size)
     return found
+
+
+def one_at_a_time(trace: str, path: Path, requests: int, block_size: int) -> Scenario:
+    """Return a scenario of one replica whose cache holds all, with one request in it at a time."""
+    return build_scenario(
+        {
+            "workload": {
+                "requests": {"trace": trace, "path": str(path)},
+                "arrivals": {"process": "constant", "rate_per_s": 0.01},
+                "limit": {"requests": requests},
+            },
+            "clients": {
+                "pool": {
+                    "model": "llama-3.1-8b",
+                    "device": "h100-sxm",
+                    "costs": {"linear": {"step_us": 100}},
+                    "block_size": block_size,
+                    "num_gpu_blocks_override": 80_000_000 // block_size,
+                    "max_num_batched_tokens": 200_000,
+                    "enable_prefix_caching": True,
+                }
+            },
+        }
+    )
 
 
 def engine_reuse(monkeypatch: pytest.MonkeyPatch, run: Callable[[], object]) -> list[int]:

@@ -6,6 +6,7 @@ import pytest
 
 from hermes.errors import InputError
 from hermes.workload import read_trace
+from tests.workload.infinite_cache import infinite_cache_reuse
 
 HEADER = (
     "agent,session_id,call_index,timestamp_us,input_chars,output_chars,"
@@ -100,6 +101,9 @@ def test_the_real_calls(shared_data):
     assert len(trace) == 1619
     assert trace.session.max() == 68
     assert trace.arrival_ticks[-1] / 10**12 / 86_400 == pytest.approx(6.639, abs=1e-3)
+    prompts = list(zip(trace.prompt_tokens.tolist(), trace.prefixes.ids, strict=True))
+    reused = sum(infinite_cache_reuse(prompts, 16, 16))
+    assert reused / trace.prompt_tokens.sum() == pytest.approx(0.7202, abs=1e-4)
 
 
 def test_a_limit_takes_the_earliest_calls(shared_data):
