@@ -26,14 +26,24 @@ _EPOCH = datetime(1970, 1, 1)  # only differences count
 
 @dataclass(frozen=True, slots=True)
 class _Stamps:
+    """How a year's files write a time.
+
+    Attributes:
+        pattern: What it looks like.
+        allowed: The same, for people.
+        distinct: Stamps are so fine that two equal rows in succession are one row twice.
+    """
+
     pattern: re.Pattern[str]
     allowed: str
+    distinct: bool
 
 
-_OF_2023 = _Stamps(re.compile(_STAMP, re.ASCII), "a time like 2023-11-16 18:15:46.6805900")
+_OF_2023 = _Stamps(re.compile(_STAMP, re.ASCII), "a time like 2023-11-16 18:15:46.6805900", True)
 _OF_2024 = _Stamps(
     re.compile(_STAMP + r"([+-]\d\d:\d\d)", re.ASCII),
     "a time like 2024-05-10 00:00:00.009930+00:00",
+    False,
 )
 
 
@@ -53,7 +63,12 @@ def _read(source: TraceSource, stamps: _Stamps) -> Iterator[TraceRow]:
     columns = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
     table = CsvTable(source, columns)
     start: int | None = None
-    for stamp, prompt, output in table.rows(*columns):
+    before: list[str] = []
+    for row in table.rows(*columns):
+        if row == before and stamps.distinct:
+            raise source.wrong("is the same request as the one above it")
+        before = row
+        stamp, prompt, output = row
         time = _ticks(table, stamp, stamps)
         if start is None:
             start = time

@@ -33,7 +33,7 @@ def read_burstgpt(source: TraceSource) -> Iterator[TraceRow]:
         start = time if start is None else start
         prompt, output = _lengths(source, table, cells)
         if output == 0 or prompt == 0:
-            source.note("requests without a response left out")
+            source.note("without a response, left out")
             continue
         yield TraceRow(
             time - start,

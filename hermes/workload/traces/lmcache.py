@@ -65,7 +65,7 @@ def _rows(source: TraceSource, calls: Iterable[_Call], start: int) -> Iterator[T
     for call in calls:
         source.line = call.line
         if not call.input_chars or not call.output_chars:
-            source.note("calls without an input or output text, which counts as one token")
+            source.note("without an input or output text, which counts as one token")
         prompt = _tokens(call.input_chars, per_token)
         # A block is shared when all of its characters are.
         head = before.get(call.session, ())[: int(call.shared_chars / per_token) // size]

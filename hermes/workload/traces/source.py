@@ -108,7 +108,7 @@ class TraceSource:
 
     def notes(self) -> list[str]:
         """Return what was noted, for people, with how often."""
-        return [f"{count:,} {what}" for what, count in sorted(self._notes.items())]
+        return [f"{what}: {count:,}" for what, count in sorted(self._notes.items())]
 
     def wrong(self, message: str, column: str = "") -> InputError:
         """Return the error for something wrong in the line read last."""

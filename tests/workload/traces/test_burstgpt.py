@@ -39,7 +39,7 @@ def test_later_files_begin_beyond_the_longest_simulation_and_have_sessions(read)
 def test_failed_requests_are_left_out_and_counted(read):
     trace = read(OLD, "5,GPT-4,472,0,472,API log", "45,GPT-4,87,3,90,API log")
     assert trace.arrival_ticks.tolist() == [40 * 10**12]
-    assert trace.notes == ("1 requests without a response left out",)
+    assert trace.notes == ("without a response, left out: 1",)
 
 
 def test_a_file_of_failures_is_no_trace(read):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+from itertools import islice
+
 import pytest
 
 from hermes.sim import simulate
@@ -19,20 +22,22 @@ def expected(trace, block_size):
     [
         (
             "llmservingsim",
-            "llmservingsim_sharegpt/sharegpt-llama-3.1-8b-300-sps10.lengths",
+            "llmservingsim_sharegpt/sharegpt-llama-3.1-8b-300-sps10.lengths.jsonl.gz",
             300,
             0.0759,
         ),
-        ("lmcache-agent", "lmcache_agent/agent_calls_lengths", 400, 0.9097),
-        ("ragpulse", "ragpulse/0_trace.first_5000", 200, 0.3145),
+        ("lmcache-agent", "lmcache_agent/agent_calls_lengths.csv.gz", 400, 0.4268),
+        ("ragpulse", "ragpulse/0_trace.first_5000.jsonl.gz", 200, 0.3104),
     ],
 )
 def test_real_traces(shared_data, monkeypatch, tmp_path, layout, file, requests, share):
-    (path,) = (shared_data / "traces" / file).parent.glob(f"{file.split('/')[1]}*")
+    path = shared_data / "traces" / file
     for beside in path.parent.iterdir():
         (tmp_path / beside.name).symlink_to(beside)
-    trace = read_trace(layout, tmp_path / path.name, limit=requests)
-    scenario = one_at_a_time(layout, tmp_path / path.name, requests, 16)
+    with gzip.open(path, "rt") as lines:
+        (tmp_path / "trace").write_text("".join(islice(lines, requests)))
+    trace = read_trace(layout, tmp_path / "trace")
+    scenario = one_at_a_time(layout, tmp_path / "trace", requests, 16)
     reused = engine_reuse(monkeypatch, lambda: simulate(scenario))
     assert reused == expected(trace, 16)
     assert sum(reused) / trace.prompt_tokens.sum() == pytest.approx(share, abs=1e-4)

@@ -63,7 +63,7 @@ def test_a_call_shares_with_the_call_above_it_in_the_file(read):
 def test_a_call_without_text_counts_as_one_token_and_is_counted(read):
     trace = read(*table(("mini", "s", 0, T0, 0, 0, 0), ("mini", "s", 1, T0, 4, 4, 0)))
     assert trace.prompt_tokens.tolist() == [1, 1]
-    assert trace.notes == ("1 calls without an input or output text, which counts as one token",)
+    assert trace.notes == ("without an input or output text, which counts as one token: 1",)
 
 
 def test_the_published_layout_holds_the_texts(read):

@@ -87,7 +87,7 @@ def recorded(path, requests):
 class TestInfiniteCache:
     """The engine with room for all finds exactly what the hashes of the trace say."""
 
-    @pytest.mark.parametrize(("requests", "block_size"), [(5719, 512), (600, 16)])
+    @pytest.mark.parametrize(("requests", "block_size"), [(5719, 512), (300, 16)])
     def test_the_real_trace(self, shared_data, monkeypatch, requests, block_size):
         path = shared_data / FILE
         expected = infinite_cache_reuse(recorded(path, requests), 512, block_size)
