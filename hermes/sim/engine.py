@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import count
 
+from hermes.errors import SimulationError
 from hermes.sim.decode_group import DecodeGroup
 from hermes.sim.kv_cache import BlockPool, CachedBlock
 from hermes.sim.limits import EngineLimits
@@ -500,3 +501,61 @@ class Engine:
             return sequence, 0
         self.prefilling.append(sequence)
         return sequence, tokens
+
+    # -- laws -----------------------------------------------------------------------------------
+
+    def audit(self) -> None:
+        """Check between two steps that what is kept lazily equals what the sequences say.
+
+        Raises:
+            SimulationError: naming the law that was broken.
+        """
+        running: list[Sequence] = []
+        context: dict[int, int] = {}  # of decoding sequences
+        given: dict[int, int] = {}  # tokens of the step in flight that have their blocks
+        for lane in self.lanes:
+            members = list(lane.running)
+            running += members
+            step = lane.decoding.step
+            for sequence in members:
+                if sequence not in lane.prefilling:
+                    context[sequence.request_id] = sequence.computed + step - sequence.join_step
+                    given[sequence.request_id] = int(lane.grown)
+        shares = [(s.computed, s.held) for s in running] + list(self.parked.values())
+        held = {id(block): block for _, blocks in shares for block in blocks}
+        blocks = len(held)
+        for tokens, known in self.parked.values():
+            blocks += self.limits.blocks_for(tokens) - len(known)
+        for sequence in running:
+            tokens = context.get(sequence.request_id, sequence.computed)
+            tokens += given.get(sequence.request_id, sequence.granted)
+            blocks += self.limits.blocks_for(tokens) - len(sequence.held)
+        laws = {
+            "decoding sequences": (len(context), sum(lane.decoding.size for lane in self.lanes)),
+            "decode context": (
+                sum(context.values()),
+                sum(lane.decoding.context for lane in self.lanes),
+            ),
+            "KV blocks in use": (blocks, self.pool.num_blocks - self.pool.free),
+            "blocks awaited": (
+                sum(self.limits.blocks_for(s.target) for s in self.waiting),
+                self.queued_blocks,
+            ),
+        }
+        for law, (expected, kept) in laws.items():
+            if expected != kept:
+                raise SimulationError(f"{law}: the sequences say {expected}, the engine {kept}")
+        if self.num_running > self.limits.max_num_seqs:
+            raise SimulationError(
+                f"{self.num_running} sequences run; {self.limits.max_num_seqs} may"
+            )
+
+    def check_drained(self) -> None:
+        """Raise if anything is left when no event is: a deadlock, or a lost block."""
+        if self.has_work or self.pool.free != self.limits.num_blocks:
+            left = [*self.waiting, *self.prefilling][:5]
+            raise SimulationError(
+                f"the simulation ended with {len(self.waiting)} sequences waiting, "
+                f"{self.num_running} running and {self.pool.free} of {self.limits.num_blocks} "
+                f"KV blocks free; first: {left}"
+            )

@@ -21,7 +21,6 @@ from hermes.sim.batching import BatchingPolicy
 from hermes.sim.block import Block, Run, decode_block, one_step, steps_reaching
 from hermes.sim.clock import Alarm, Clock, begin_priority, end_priority
 from hermes.sim.engine import Batch, Engine
-from hermes.sim.laws import audit
 from hermes.sim.sequence import Sequence
 
 __all__ = ["Replica", "ReplicaListener", "ReplicaSetup"]
@@ -248,7 +247,7 @@ class Replica:
             self._log_prefill_end(batch, now)
             self._require_progress(batch)
         if self._check:
-            audit(self.engine)
+            self.engine.audit()
         for sequence in finished:
             self._listener.finished(self, sequence, now)
         if self.engine.handed:

@@ -14,7 +14,6 @@ from hermes.sim.coordinator import Coordinator
 from hermes.sim.deployment import Deployment, resolve
 from hermes.sim.energy import fleet_joules
 from hermes.sim.fleet import RunOptions, build_routes, start_replicas
-from hermes.sim.laws import check_drained
 from hermes.workload import Workload, build_workload
 
 __all__ = ["SimulationResult", "simulate", "simulate_deployment"]
@@ -87,7 +86,7 @@ def simulate_deployment(
     env.run()
     replicas = [replica for pool in pools.values() for replica in pool]
     for replica in replicas:
-        check_drained(replica.engine)
+        replica.engine.check_drained()
     names = tuple(f"{name}/{i}" for name, pool in pools.items() for i in range(len(pool)))
     requests = coordinator.columns(names)
     fleet = FleetUse(
