@@ -51,6 +51,11 @@ class DecodeGroup:
         self.context += steps * self.size
 
     @property
+    def tokens(self) -> int:
+        """Tokens that the next step computes."""
+        return self.size
+
+    @property
     def due(self) -> bool:
         """Whether a member has sampled its last token."""
         heap = self._finishes

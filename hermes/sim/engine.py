@@ -172,16 +172,20 @@ class Engine:
 
     # -- moves of a batching policy -------------------------------------------------------------
 
-    def grow_decodes(self) -> bool:
+    def grow_decodes(self, budget: int | None = None) -> bool:
         """Take the blocks the next decode step needs; preempt while short.
 
         vLLM walks the running list and preempts whenever one request finds no block. Whom it
         preempts does not depend on who asks, so what remains at the end is what remains when the
         same victims go until everyone's needs are met, which needs no walk.
 
+        Args:
+            budget: Most tokens of the step; every policy sees to it that one a decode are in it.
+
         Returns:
             Whether any sequence was preempted.
         """
+        del budget
         lane, preempted = self._lane, False
         lane.grown = False
         if self.arrived:
@@ -239,8 +243,11 @@ class Engine:
         head = self._cached_head(sequence)
         computed = len(head) * limits.block_size
         tokens = self._chunk(sequence.target - computed, budget)
-        known = sequence.target if limits.reserve_full_prompt else computed + tokens
-        needed = -(-known // limits.block_size) + (limits.watermark_blocks if running else 0)
+        blocks = needed = self._blocks_with(sequence, computed, tokens)
+        if limits.reserve_full_prompt:
+            needed = max(needed, -(-sequence.target // limits.block_size))
+        if running:
+            needed += limits.watermark_blocks
         if head:
             needed -= len(head) - pool.idle(head)
         if needed > pool.free:
@@ -253,7 +260,7 @@ class Engine:
                 sequence.reused_tokens = computed
         sequence.computed = computed
         self.prefilling.append(sequence)
-        pool.take(-(-(computed + tokens) // limits.block_size) - len(head))
+        pool.take(blocks - len(head))
         if sequence.prefix:
             self._share(sequence, computed + tokens)
         sequence.granted = tokens
@@ -272,16 +279,8 @@ class Engine:
         if sequence in self.prefilling:
             self.prefilling.remove(sequence)
         else:
-            if sequence.join_step != self.decoding.step:
-                sequence.last_token = -1  # at the group's latest step, which the replica knows
-            if sequence in self.resumed:
-                self.resumed.remove(sequence)
-            else:
-                self.interrupted.append(sequence)
-            self.decoding.leave(sequence)
-            sequence.target = sequence.computed + 1
-            sequence.granted = int(self._lane.grown)
-        self._let_go(sequence, self.limits.blocks_for(sequence.computed + sequence.granted))
+            self._stop_decoding(sequence)
+        self._let_go(sequence, self._blocks_of(sequence))
         sequence.ticket = -1
         sequence.preemptions += 1
         self.preempted.append(sequence)
@@ -408,7 +407,27 @@ class Engine:
             tokens = threshold
         return tokens if tokens < budget else budget
 
+    def _stop_decoding(self, sequence: Sequence) -> None:
+        if sequence.join_step != self.decoding.step:
+            sequence.last_token = -1  # at the group's latest step, which the replica knows
+        if sequence in self.resumed:
+            self.resumed.remove(sequence)
+        else:
+            self.interrupted.append(sequence)
+        self.decoding.leave(sequence)
+        sequence.target = sequence.computed + 1
+        sequence.granted = int(self._lane.grown)
+
     # -- blocks ---------------------------------------------------------------------------------
+
+    def _blocks_with(self, sequence: Sequence, computed: int, tokens: int) -> int:
+        """Return the blocks a sequence holds in a step of `tokens` tokens after `computed`."""
+        del sequence
+        return -(-(computed + tokens) // self.limits.block_size)
+
+    def _blocks_of(self, sequence: Sequence) -> int:
+        """Return the blocks of a running sequence that is in no decode group."""
+        return self.limits.blocks_for(sequence.computed + sequence.granted)
 
     def _cached_head(self, sequence: Sequence) -> list[CachedBlock]:
         """Return the cached blocks a waiting sequence could start from; its last token is never."""
@@ -445,7 +464,8 @@ class Engine:
         self._swap_out(sequence)
         held, full = sequence.held, 0
         if self.pool.caching:
-            full = (sequence.computed + sequence.granted) // self.limits.block_size
+            known = min(sequence.computed + sequence.granted, sequence.target)
+            full = known // self.limits.block_size
         self.pool.give_back(blocks - max(full, len(held)))
         own = [self.pool.enter(sequence.block_key(block)) for block in range(len(held), full)]
         self.pool.release(reversed(held + own))
@@ -462,22 +482,24 @@ class Engine:
     def _swap_in(self, sequence: Sequence, budget: int) -> tuple[Sequence, int] | None:
         computed = sequence.swapped
         decodes = computed == sequence.target - 1 and sequence.first_token >= 0
-        tokens = 1 if decodes else self._chunk(sequence.target - computed, budget)
-        blocks = self.limits.blocks_for(computed + tokens)
-        if blocks + self._reserve() > self.pool.free:
+        tokens = self._chunk(sequence.target - computed, budget)
+        if decodes:
+            tokens = self.limits.decode_tokens
+        blocks = self._blocks_with(sequence, computed, tokens)
+        if tokens > budget or blocks + self._reserve() > self.pool.free:
             return None
         self._enter_running(sequence)
         self.pool.take(blocks)
         self.host_blocks += self.limits.blocks_for(computed)
         self.moved_tokens += computed
         sequence.computed, sequence.swapped = computed, 0
-        self._share(sequence, computed + tokens)
+        self._share(sequence, min(computed + tokens, sequence.target))
+        sequence.granted = tokens
         if decodes:
             self.decoding.join(sequence)
             self.resumed.append(sequence)
             return sequence, 0
         self.prefilling.append(sequence)
-        sequence.granted = tokens
         return sequence, tokens
 
     # -- laws -----------------------------------------------------------------------------------

@@ -82,7 +82,9 @@ def simulate_deployment(
     env = Clock(initial_time=0)
     ttft_ticks = seconds_to_ticks((scenario.slo.ttft_ms or 0) / 1000)
     coordinator = Coordinator(env, workload, ttft_ticks, on_finished)
-    pools = start_replicas(env, deployment, coordinator, RunOptions(fast_forward, check))
+    pools = start_replicas(
+        env, deployment, coordinator, RunOptions(fast_forward, check), scenario.seed
+    )
     coordinator.start(build_routes(env, deployment, pools, workload.pipeline_names, scenario.seed))
     env.run()
     replicas = [replica for pool in pools.values() for replica in pool]

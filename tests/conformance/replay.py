@@ -16,6 +16,8 @@ from hermes.sim.batching import BatchingPolicy
 from hermes.sim.clock import Clock
 from hermes.sim.deployment import resolve
 from hermes.sim.engine import Batch, Engine
+from hermes.sim.sequence import Sequence
+from hermes.sim.speculation.drawn_group import DrawnGroup
 from hermes.workload import Prefixes, Workload, build_workload
 from tests.conformance.recording import Recording
 
@@ -24,7 +26,7 @@ TICKS_PER_NS = 1000
 NAMES = {"policy": "scheduling_policy"}
 """Options that a scenario calls otherwise: vLLM's command line does, too."""
 
-NEUTRAL = {"prefill_schedule_interval": 1, "num_speculative_tokens": 0, "kv_role": None}
+NEUTRAL = {"prefill_schedule_interval": 1, "kv_role": None}
 """Options that Hermes does not have, with the values at which they ask for nothing."""
 
 
@@ -50,6 +52,13 @@ def scenario_mapping(recording: Recording, folder: Path, batching: str) -> dict[
         for name, value in case.options.items()
         if name not in NEUTRAL or value != NEUTRAL[name]
     }
+    drafts = options.pop("num_speculative_tokens")
+    if drafts:
+        options["speculative_config"] = {
+            "num_speculative_tokens": drafts,
+            "acceptance_rate": 0.5,  # unused: what is accepted is part of the recording
+            "mode": "sampled",
+        }
     cost = case.cost
     return {
         "name": case.name,
@@ -82,6 +91,9 @@ def replay(
     workload = _with_more_columns(workload, recording)
     outcome = Replay()
     client = deployment.clients[0]
+    if client.speculation:
+        planned = replace(client.speculation, acceptance=lambda rng: PlannedAcceptance(recording))
+        client = replace(client, speculation=planned)
     clock = Clock(initial_time=0)
     if not fast_forward:
         client = replace(client, batching=_watched(client.batching, clock, outcome))
@@ -94,6 +106,19 @@ def replay(
     outcome.last_token = columns.last_token.tolist()
     outcome.preemptions = columns.preemptions.tolist()
     return outcome
+
+
+class PlannedAcceptance:
+    """As many drafts are accepted as a recording says, of each verification in turn."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._plans = [request.accepted_drafts or (0,) for request in recording.case.requests]
+        self._verified = [0] * len(self._plans)
+
+    def accepted(self, sequence: Sequence, drafts: int) -> int:
+        plan, turn = self._plans[sequence.request_id], self._verified[sequence.request_id]
+        self._verified[sequence.request_id] += 1
+        return min(drafts, plan[turn % len(plan)])
 
 
 def _write_trace(recording: Recording, folder: Path) -> Path:
@@ -133,8 +158,10 @@ def _watched(policy: type[BatchingPolicy], clock: Clock, outcome: Replay) -> typ
 
 
 def _tokens(engine: Engine, batch: Batch) -> dict[int, int]:
-    tokens = {sequence.request_id: chunk for sequence, chunk in batch.prefills}
-    if batch.decodes:
+    tokens = {sequence.request_id: sequence.granted for sequence, _ in batch.prefills}
+    if isinstance(engine.decoding, DrawnGroup):
+        tokens |= {s.request_id: s.granted for s in engine.decoding.members if s.granted}
+    elif batch.decodes:
         for _, ticket, sequence in engine.decoding._finishes:
             if sequence.ticket == ticket:
                 tokens[sequence.request_id] = 1

@@ -20,25 +20,25 @@ class Chunked(BatchingPolicy):
 
     def check(self, limits: EngineLimits) -> str:
         """Refuse a budget that could not hold every running decode; see `BatchingPolicy`."""
-        return budget_problem(limits)
+        return budget_problem(limits, limits.decode_tokens if limits.uniform_drafts else 1)
 
     def form(self, engine: Engine) -> Batch:
         """Form the next batch; see `BatchingPolicy`."""
-        preempted = engine.grow_decodes()
+        budget = engine.limits.max_num_batched_tokens
+        preempted = engine.grow_decodes(budget)
         batch = Batch()
-        budget = engine.limits.max_num_batched_tokens - engine.decoding.size
+        budget -= engine.decoding.tokens
         resumed = False
         if engine.prefilling:
             budget, refused = run_prefills(engine, batch, budget)
             preempted = preempted or refused
         if not preempted:
             while engine.waiting and budget > 0 and (admitted := engine.admit(budget)):
-                tokens = admitted[1]
-                if tokens:
+                if admitted[1]:
                     batch.prefills.append(admitted)
                 else:
                     resumed = True
-                budget -= tokens or 1
+                budget -= admitted[0].granted
         batch.decodes = engine.decoding.size
         batch.repeatable = not (preempted or resumed or batch.prefills)
         return batch
@@ -66,11 +66,12 @@ def run_prefills(engine: Engine, batch: Batch, budget: int) -> tuple[int, bool]:
     return budget, len(engine.preempted) > before
 
 
-def budget_problem(limits: EngineLimits) -> str:
-    """Return why a token budget cannot hold every running decode, or an empty string."""
-    if limits.max_num_batched_tokens < limits.max_num_seqs:
+def budget_problem(limits: EngineLimits, tokens: int) -> str:
+    """Return why a budget cannot hold `tokens` of every running decode, or an empty string."""
+    if limits.max_num_batched_tokens < limits.max_num_seqs * tokens:
+        each = f" x {tokens} tokens to verify = {limits.max_num_seqs * tokens}"
         return (
             f"max_num_batched_tokens ({limits.max_num_batched_tokens}) must be at least "
-            f"max_num_seqs ({limits.max_num_seqs})"
+            f"max_num_seqs ({limits.max_num_seqs}){each if tokens > 1 else ''}"
         )
     return ""

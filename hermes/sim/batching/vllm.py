@@ -37,6 +37,8 @@ class Vllm(BatchingPolicy):
         """Refuse what vLLM is not there for, or does not do; see `BatchingPolicy`."""
         if not is_vllm_installed():
             return "batching 'vllm' needs vLLM: install the extra, hermes-dse[vllm]"
+        if limits.num_drafts:
+            return "batching 'vllm' gives vLLM's scheduler no drafts; use 'chunked'"
         if limits.swap_blocks:
             return "vLLM's scheduler recomputes preempted requests; set swap_space_gb to 0"
         if limits.max_num_batched_tokens < limits.max_num_seqs:
