@@ -38,13 +38,23 @@ CHAT = HERE.parent / "sweeps" / "scenarios" / "chat.yaml"
 
 
 class Waits(Chunked):
-    """Sleeps before its first step, so that a trial lasts as long as the class says."""
+    """Sleeps in its first step, so that a trial lasts as long as the class says.
+
+    Not when it is made: the driver makes one too, to check the candidate.
+    """
 
     seconds = 0.0
 
     def __init__(self) -> None:
         super().__init__()
-        time.sleep(self.seconds)
+        self._waited = False
+
+    def form(self, engine: Any) -> Any:
+        """Form a batch, the first one late."""
+        if not self._waited:
+            self._waited = True
+            time.sleep(self.seconds)
+        return super().form(engine)
 
 
 class WaitsTenth(Waits):
@@ -79,7 +89,7 @@ def study_file(folder: Path, requests: int = 5, **blocks: Any) -> Path:
         },
         "space": {
             "clients.chat.device": ["h100-sxm", "a100-sxm-80", "l40s"],
-            "clients.chat.replicas": {"int": [1, 4]},
+            "clients.chat.max_model_len": {"int": [512, 8192]},
             "clients.chat.max_num_seqs": {"int": [1, 256], "log": True},
             "clients.chat.max_num_batched_tokens": {"int": [256, 8192], "log": True},
             "clients.chat.gpu_memory_utilization": {"float": [0.5, 0.95]},
@@ -99,6 +109,8 @@ def throughput() -> float:
 
     Returns the driver's CPU seconds a trial, for trials that are packed.
     """
+    import ray
+
     packed = 0.0
     print("\n## Through the driver and Ray\n")
     print("| trial | workers | trials | trials/s | efficiency | driver CPU a trial |")
@@ -108,6 +120,7 @@ def throughput() -> float:
     ):  # fmt: skip
         for workers in (1, 2):
             count = trials * workers // 2
+            start_ray(workers)
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
                 path = study_file(folder, set={"clients.chat.batching": policy})
@@ -117,6 +130,7 @@ def throughput() -> float:
                 run_study(load_study(path), folder / "out", trials=count, workers=workers,
                           quiet=True)  # fmt: skip
                 cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+            ray.shutdown()
             share = f"{count * seconds / workers / wall:.0%}" if seconds else "-"
             print(f"| {seconds:g} s | {workers} | {count} | {count / wall:.0f} | {share} "
                   f"| {1000 * cpu / count:.2f} ms |", flush=True)  # fmt: skip
@@ -124,14 +138,14 @@ def throughput() -> float:
     return packed
 
 
-def start_ray() -> None:
-    """Start one Ray for all runs, whose workers find the policies of this file."""
+def start_ray(workers: int) -> None:
+    """Start a Ray whose workers find the policies of this file."""
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent)])
     import ray
 
     for name in ("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "RAY_USAGE_STATS_ENABLED"):
         os.environ[name] = "0"
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
+    ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False,
              logging_level="error", object_store_memory=2**28)  # fmt: skip
 
 
@@ -302,7 +316,6 @@ def everything(full: bool) -> None:
     spent = candidates()
     driver(full)
     ask_s = asks(full)
-    start_ray()
     cluster(spent, throughput(), ask_s)
 
 
