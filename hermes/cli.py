@@ -233,7 +233,7 @@ def sweep(
         typer.echo(
             f"interrupted; finish with: hermes sweep {study} --out {folder} --resume", err=True
         )
-        raise typer.Exit(130)
+        raise typer.Exit(outcome.exit_code or 1)
     if report:
         from hermes.results import write_report
 
@@ -333,6 +333,14 @@ def catalog(listing: Listing, as_json: AsJson = False) -> None:
     from hermes.sim.explain import list_known
 
     rows = list_known(listing.value)
+    if listing is Listing.metrics:
+        from hermes.evaluation import CAPACITY_METRICS
+
+        found = CAPACITY_METRICS.values()
+        rows += [
+            {"name": m.name, "unit": m.unit, "better": m.better, "meaning": m.meaning}
+            for m in found
+        ]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:

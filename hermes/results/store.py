@@ -11,8 +11,9 @@ from hermes.results.study_folder import read_study
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
-__all__ = ["open_study", "read_trials"]
+__all__ = ["open_study", "read_rows", "read_trials"]
 
 
 def open_study(path: str | Path) -> dict[str, object]:
@@ -47,16 +48,31 @@ def read_trials(path: str | Path) -> pd.DataFrame:
         InputError: The folder holds no study, or no finished trial yet.
         HermesError: A part is damaged; the message names it and the repair.
     """
+    frame: pd.DataFrame = _read_table(Path(path)).to_pandas()
+    return frame
+
+
+def read_rows(path: str | Path) -> list[dict[str, object]]:
+    """Read a study's folder as mappings of column to value; see `read_trials`."""
+    rows: list[dict[str, object]] = _read_table(Path(path)).to_pylist()
+    return rows
+
+
+def _read_table(folder: Path) -> pa.Table:
     import pyarrow as pa
 
-    folder = Path(path)
     study = open_study(folder)
-    trials = folder / "trials"
-    tables = []
-    for name in list_parts(trials):
+    trials, key = folder / "trials", str(study.get("study_key", ""))
+    tables: list[pa.Table] = []
+    names = list_parts(trials)
+    while names:
+        name = names.pop(0)
         try:
-            tables.append(read_part(trials, name, str(study.get("study_key", ""))))
+            tables.append(read_part(trials, name, key))
         except DamagedPartError as error:
+            if not (trials / name.file).exists() and (again := list_parts(trials)) != names:
+                names, tables = again, []  # the study's driver has merged parts meanwhile
+                continue
             raise HermesError(
                 f"{trials / name.file}: {error}. `hermes sweep STUDY --out {folder} --resume` "
                 "sets it aside and runs its trials again; to read the rest as it is, move the "
@@ -65,5 +81,4 @@ def read_trials(path: str | Path) -> pd.DataFrame:
     if not tables:
         raise InputError("the study has no finished trial yet", file=str(folder))
     table = pa.concat_tables(tables, promote_options="default")
-    frame: pd.DataFrame = without_duplicates(table).to_pandas()
-    return frame
+    return without_duplicates(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def simulate_deployment(
     workload: Workload,
     fast_forward: bool = True,
     check: bool = False,
+    on_finished: Callable[[int, int, int, int], None] | None = None,
 ) -> SimulationResult:
     """Simulate a resolved deployment under a built workload; see `simulate`.
 
@@ -72,13 +74,14 @@ def simulate_deployment(
         workload: From `build_workload`.
         fast_forward: Whether undisturbed steps are taken together; results are the same.
         check: Whether the engines' laws are checked after every block of steps.
+        on_finished: Hears of each request as it finishes, and may end the simulation by raising.
 
     Raises:
         SimulationError: with `check`, when a law is broken.
     """
     env = Clock(initial_time=0)
     ttft_ticks = seconds_to_ticks((scenario.slo.ttft_ms or 0) / 1000)
-    coordinator = Coordinator(env, workload, ttft_ticks)
+    coordinator = Coordinator(env, workload, ttft_ticks, on_finished)
     pools = start_replicas(
         env, deployment, coordinator, RunOptions(fast_forward, check), scenario.seed
     )
