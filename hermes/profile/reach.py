@@ -1,0 +1,57 @@
+"""How far the grids of a profile reach on a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Reach", "reach_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Bounds of the grids."""
+
+    kind: str
+    """gpu or cpu."""
+    dtypes: tuple[str, ...]
+    """Of weights."""
+    tokens: int
+    """Most tokens of a step."""
+    length: int
+    """Longest context."""
+    sequences: int
+    """Most decodes of a step."""
+    memory_bytes: float
+    """Most that the operands of one call may take."""
+    call_seconds: float
+    """Longest call worth repeating."""
+    tensor_parallel_sizes: tuple[int, ...] = (1,)
+    copy_bytes: int = 2**28
+    vectors: tuple[int, ...] = (100_000,)
+
+
+def reach_of(kind: str, dtypes: tuple[str, ...], memory_bytes: float, seconds: float) -> Reach:
+    """Return what suits a device and the *seconds* there are."""
+    if kind == "gpu":
+        return Reach(
+            kind="gpu",
+            dtypes=dtypes,
+            tokens=8192,
+            length=32768,
+            sequences=256,
+            memory_bytes=memory_bytes / 4,
+            call_seconds=min(0.1, seconds / 1000),
+            tensor_parallel_sizes=(1, 2, 4, 8),
+            vectors=(100_000, 400_000),
+        )
+    return Reach(
+        kind="cpu",
+        dtypes=dtypes,
+        tokens=1024,
+        length=2048,
+        sequences=32,
+        memory_bytes=memory_bytes / 8,
+        call_seconds=min(0.5, seconds / 200),
+        copy_bytes=2**26,
+        vectors=(20_000,) if seconds < 120 else (20_000, 100_000),
+    )
