@@ -27,7 +27,7 @@ from hermes.scenario.device import DeviceSpec
 
 __all__ = ["Checks", "check_operators", "check_whole"]
 
-_STEPS_SHARE, _SERVING_SHARE = 0.4, 0.4
+_STEPS_SHARE, _SERVING_SHARE = 0.35, 0.4
 _MEMORY_SHARE = 0.3
 _LAYERS = {"gpu": 32, "cpu": 8}
 

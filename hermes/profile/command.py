@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -121,8 +122,7 @@ def _profile(  # noqa: PLR0913, PLR0917  # the pieces that `profile` put togethe
             remaining = max(1.0, seconds - (time.monotonic() - begun))
             facts |= check_whole(checks, bench, reach, remaining, progress)
     overhead = facts.get("whole steps", {}).get("step_overhead_us")
-    served = next((each for each in models if each.causal), find_model(_MODELS["cpu"][0]))
-    write_scenario(request.out / "scenario.yaml", name, block, served, overhead)
+    write_scenario(request.out / "scenario.yaml", name, block, _served(request, models), overhead)
     if block is not None:
         write_devices(request.out / "devices.yaml", name, block)
     facts["seconds"] = round(time.monotonic() - begun, 1)
@@ -144,6 +144,16 @@ def _check(request: Request) -> None:
     if given and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", given):
         message = f"expected letters, digits, '-' and '_', got {given!r}"
         raise InputError(message, "--device-name")
+
+
+def _served(request: Request, models: Sequence[Model]) -> str:
+    """Return the first decoder as a scenario in the folder names it."""
+    given = request.models or tuple(model.name for model in models)
+    for text, model in zip(given, models, strict=True):
+        if model.causal:
+            is_path = Path(text).exists()
+            return os.path.relpath(text, request.out) if is_path else model.name
+    return _MODELS["cpu"][0]
 
 
 def _wanted(request: Request, family: str) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hermes.catalog import Model
 from hermes.profile.journal import Entry
 from hermes.profile.machine import Machine
 from hermes.profile.physics import Peaks
@@ -40,7 +39,7 @@ def device_block(
 
 
 def write_scenario(
-    path: Path, name: str, block: DeviceSpec | None, model: Model, step_overhead_us: float | None
+    path: Path, name: str, block: DeviceSpec | None, model: str, step_overhead_us: float | None
 ) -> None:
     """Write a scenario that names the table and the device; it runs as it is.
 
@@ -48,7 +47,7 @@ def write_scenario(
         path: The file; the table lies beside it.
         name: Of the device.
         block: Of the device; None where the catalog has it.
-        model: To serve.
+        model: To serve, as the scenario names it.
         step_overhead_us: Of every step, where whole steps were measured.
     """
     costs: dict[str, Any] = {"table": "table.csv", "engine": "none"}
@@ -62,9 +61,7 @@ def write_scenario(
             "arrivals": {"process": "poisson", "rate_per_s": 0.2 if small else 4},
             "limit": {"requests": 100},
         },
-        "clients": {
-            "chat": {"model": model.name, "device": name, "dtype": "bfloat16", "costs": costs}
-        },
+        "clients": {"chat": {"model": model, "device": name, "dtype": "bfloat16", "costs": costs}},
     }
     if small:
         value["clients"]["chat"] |= {"max_num_seqs": 16, "max_num_batched_tokens": 512}

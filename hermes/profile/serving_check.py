@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,16 +99,21 @@ def check_serving(check: ServingCheck, model: Model, operands: Operands) -> dict
     decoder = Decoder(model, operands, 2 * check.max_num_seqs, check.length)
     with operands.torch.inference_mode():
         loop = ServingLoop(decoder, check.max_num_seqs, check.max_num_batched_tokens)
+        begun, clock = time.perf_counter(), loop.clock()
         gaps = [
             seconds - step_sum(check.cost, StepShape(sequences, context))
             for sequences, context, seconds in loop.warm(check.length)
         ]
+        warm = time.perf_counter() - begun
+        attention = min(1.0, clock.now() / warm)  # that a busy machine gives to the loop
         overhead = max(0.0, median(gaps))
         scenario = _scenario(check, overhead * 1e6)
         burst = draw_trace(4 * check.max_num_seqs, 1e6, *check.lengths)
         capacity = len(burst) / _simulated(check.folder, scenario, burst)["duration_s"]
         rate = _UTILISATION * capacity
-        count = max(_FEWEST_REQUESTS, min(_MOST_REQUESTS, int(rate * check.seconds)))
+        count = max(
+            _FEWEST_REQUESTS, min(_MOST_REQUESTS, int(rate * (check.seconds - warm) * attention))
+        )
         trace = draw_trace(count, rate, *check.lengths)
         simulated = _simulated(check.folder, scenario, trace)
         served = serve(loop, trace)

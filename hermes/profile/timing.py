@@ -51,12 +51,12 @@ def host_times(
         alone: Whether the calling thread does all the work.
     """
     clock = time.thread_time if alone and not kernel.waits else time.perf_counter
-    begun = clock()
+    begun = time.perf_counter()
     kernel.call()
-    fewest = _FEWEST if clock() - begun < seconds else _FEWEST_SLOW
+    end = time.perf_counter() + seconds
+    fewest = _FEWEST if end - begun < 2 * seconds else _FEWEST_SLOW
     times: list[float] = []
-    end = clock() + seconds
-    while len(times) < fewest or (len(times) < most and clock() < end):
+    while len(times) < fewest or (len(times) < most and time.perf_counter() < end):
         begun = clock()
         kernel.call()
         times.append(clock() - begun)

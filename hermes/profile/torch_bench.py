@@ -23,7 +23,7 @@ _POOL_OF_CACHE = 4
 _LEAST_POOL, _MOST_POOL = 2**27, 2**33
 _MOST_RUNS = 30
 _TRIAL_S = 0.005
-_PROBE = {"gpu": 8192, "cpu": 2048}
+_PROBE = {"gpu": 8192, "cpu": 1024}
 
 
 class TorchBench:
@@ -58,6 +58,7 @@ class TorchBench:
         pool = max(_LEAST_POOL, min(_MOST_POOL, _POOL_OF_CACHE * machine.cache_bytes))
         if machine.kind == "gpu":
             pool = max(pool, min(_MOST_POOL, machine.memory_bytes // 16))
+        self._probed: Peaks | None = None
         self.operands = Operands(machine.torch_device, pool, folder)
 
     def peaks(self) -> Peaks:
@@ -67,6 +68,11 @@ class TorchBench:
             flops = {name: 1e12 * peak for name, peak in device.peak_tflops.items()}
             host = 1e9 * device.host_bandwidth_gb_per_s
             return Peaks(flops, 1e9 * device.memory_bandwidth_gb_per_s, host)
+        if self._probed is None:
+            self._probed = self._probe()
+        return self._probed
+
+    def _probe(self) -> Peaks:
         side, size = _PROBE[self._machine.kind], 2**25
         square = point("linear", "bf16", tokens=side, n=side, k=side)
         copied = point("device_to_device", "int8", bytes=size)

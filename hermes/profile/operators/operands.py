@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Operands", "rotating"]
 
 _SLOTS = 64
+_BLOCK = 2**20
 
 
 class Operands:
@@ -38,7 +39,8 @@ class Operands:
         self.device = device
         self.folder = folder
         self._generator = torch.Generator(device=device).manual_seed(0)
-        self._pool = self.random(pool_bytes // 2)
+        block = self.random(_BLOCK)
+        self._pool = block.repeat(max(1, pool_bytes // 2 // _BLOCK))
         self._kept: dict[tuple[str | int, ...], Any] = {}
 
     def kept(self, key: tuple[str | int, ...], make: Callable[[], Any]) -> Any:
