@@ -206,7 +206,7 @@ def serving_cost(row: ServingRow) -> CompiledStepCost:
         row.kv_dtype,
         row.size,
         row.expert_parallel,
-        find_laws(device, around.launch),
+        find_laws(device, around.launch, around.deep_gemm),
     )
     return CompiledStepCost(roofline, around.step_us * 1e-6, around.request_ms * 1e-3)
 

@@ -57,7 +57,8 @@ def build_step_cost(
             spec, Roofline(model, device, dtype, kv_dtype, tensor_parallel_size), folder
         )
     around = _around(spec)
-    laws = find_laws(device, find_overheads(around.engine).launch)
+    engine = find_overheads(around.engine)
+    laws = find_laws(device, engine.launch, engine.deep_gemm)
     roofline = Roofline(
         model, device, dtype, kv_dtype, tensor_parallel_size, around.expert_parallel, laws
     )

@@ -59,10 +59,13 @@ class Laws:
     table: Mapping[tuple[str, str, str], Law]
     launch: float = 1.0
     """Factor on the fixed time of every operator; see `engines`."""
+    deep_gemm: bool = False
+    """Whether scales per block cost linear layers nothing; see `engines`."""
 
     def find(self, operator: str, dtype: str) -> Law:
         """Return the law of an operator on data in *dtype*, the nearest known one otherwise."""
-        law = self._nearest(operator, dtype)
+        block_wise = operator == "linear" and dtype == "fp8_block"
+        law = self._nearest(operator, "fp8" if block_wise and self.deep_gemm else dtype)
         if self.device.kind == "cpu":
             law = replace(law, wave=0.0)  # the tiles are those of large GPUs
         if self.launch != 1.0:
@@ -88,9 +91,9 @@ class Laws:
         return self.table[GENERAL, operator, "bf16"]
 
 
-def find_laws(device: Device, launch: float = 1.0) -> Laws:
-    """Return the laws kept for a device."""
-    return Laws(device, _packaged(), launch)
+def find_laws(device: Device, launch: float = 1.0, deep_gemm: bool = False) -> Laws:
+    """Return the laws kept for a device, as an engine meets them; see `engines`."""
+    return Laws(device, _packaged(), launch, deep_gemm)
 
 
 def read_laws(text: str) -> dict[tuple[str, str, str], Law]:

@@ -25,6 +25,9 @@ class Overheads:
     """Of every request before it can be scheduled and after it is answered."""
     launch: float
     """Fixed time of an operator, relative to what was measured in vLLM."""
+    deep_gemm: bool
+    """Whether weights with a scale per block are multiplied as fast as those with one scale, as
+    DeepGEMM does; vLLM's own kernels were measured slower."""
     source: str
 
 
@@ -43,6 +46,7 @@ def _packaged() -> dict[str, Overheads]:
             float(row["step_us"]),
             float(row["request_ms"]),
             float(row["launch"]),
+            row["deep_gemm"] == "true",
             row["source"],
         )
         for row in rows

@@ -133,7 +133,7 @@ def kv_bytes_per_token_per_device(model: Model, kv_dtype: str, tensor_parallel_s
     return whole // min(tensor_parallel_size, model.num_key_value_heads)
 
 
-def num_gpu_blocks(
+def num_gpu_blocks(  # noqa: PLR0913, PLR0917 - what decides the size of a cache
     device: Device,
     model: Model,
     dtype: str,
@@ -141,8 +141,11 @@ def num_gpu_blocks(
     tensor_parallel_size: int,
     block_size: int,
     gpu_memory_utilization: float,
+    pipeline_parallel_size: int = 1,
 ) -> int:
-    """Return how many KV blocks fit beside the weights on each device of the group.
+    """Return how many KV blocks fit beside the weights on each device of a replica.
+
+    Pipeline stages hold equal shares of the layers, and of the weights.
 
     Raises:
         InfeasibleError: The size does not divide the model, or not one block fits; says what is
@@ -150,18 +153,22 @@ def num_gpu_blocks(
     """
     check_tensor_parallel_size(model, tensor_parallel_size)
     available = device.memory_bytes * gpu_memory_utilization
-    block = kv_bytes_per_token_per_device(model, kv_dtype, tensor_parallel_size) * block_size
-    free = available - _occupied_bytes(model, dtype, tensor_parallel_size)
+    stages = pipeline_parallel_size
+
+    def block_bytes(size: int) -> float:
+        return kv_bytes_per_token_per_device(model, kv_dtype, size) * block_size / stages
+
+    block = block_bytes(tensor_parallel_size)
+    free = available - _occupied_bytes(model, dtype, tensor_parallel_size, stages)
     if free >= block:
         return int(free // block)
     fits = [
         size
         for size in allowed_tensor_parallel_sizes(model)
-        if available - _occupied_bytes(model, dtype, size)
-        >= kv_bytes_per_token_per_device(model, kv_dtype, size) * block_size
+        if available - _occupied_bytes(model, dtype, size, stages) >= block_bytes(size)
     ]
     remedy = f"the smallest that fits is {fits[0]}" if fits else "no allowed size fits"
-    needed = _occupied_bytes(model, dtype, tensor_parallel_size) + block
+    needed = _occupied_bytes(model, dtype, tensor_parallel_size, stages) + block
     raise InfeasibleError(
         f"{model.name} in {resolve_dtype(model, dtype)} needs {needed / 1e9:.1f} GB of each"
         f" {device.name} at {tensor_parallel_size}, which offers {available / 1e9:.1f} GB"
@@ -170,8 +177,8 @@ def num_gpu_blocks(
     )
 
 
-def _occupied_bytes(model: Model, dtype: str, tensor_parallel_size: int) -> float:
+def _occupied_bytes(model: Model, dtype: str, tensor_parallel_size: int, stages: int) -> float:
     """Return what one device holds besides the KV cache."""
-    collectives = _COLLECTIVE_BYTES if tensor_parallel_size > 1 else 0.0
-    weights = weight_bytes_per_device(model, dtype, tensor_parallel_size)
+    collectives = _COLLECTIVE_BYTES if tensor_parallel_size * stages > 1 else 0.0
+    weights = weight_bytes_per_device(model, dtype, tensor_parallel_size) / stages
     return weights + _ENGINE_BYTES + collectives

@@ -141,7 +141,7 @@ def pass_operators(
     check_tensor_parallel_size(model, size)
     stored = resolve_dtype(model, dtype)
     half = stored if stored in _SIXTEEN_BIT else "bf16"
-    kind = half if stored in _EXPERTS_ONLY else stored
+    kind = half if stored in _EXPERTS_ONLY else _law_name(model, stored)
     return PassOperators(
         linears=tuple(
             _merged([*_projections(model, kind, size), *_feed_forward(model, kind, size)])
@@ -157,6 +157,11 @@ def pass_operators(
         message_bytes=model.hidden_size * _BYTES,
         group=size,
     )
+
+
+def _law_name(model: Model, stored: str) -> str:
+    """Return the kind of weights; checkpoints published in fp8 have a scale per block of 128."""
+    return "fp8_block" if stored == "fp8" and model.weight_dtype == "fp8" else stored
 
 
 def _merged(linears: list[Linear]) -> list[Linear]:
@@ -214,7 +219,6 @@ def _experts(model: Model, stored: str, size: int, expert_parallel: bool) -> Exp
     if not model.is_moe:
         return None
     groups = size if expert_parallel else 1
-    block_wise = stored == "fp8" and model.weight_dtype == "fp8"  # as published: by blocks of 128
     return Experts(
         shape=ExpertShape(
             hidden=model.hidden_size,
@@ -224,7 +228,7 @@ def _experts(model: Model, stored: str, size: int, expert_parallel: bool) -> Exp
             experts=model.num_experts,
             groups=groups,
         ),
-        dtype="fp8_block" if block_wise else stored,
+        dtype=_law_name(model, stored),
         count=model.num_moe_layers,
     )
 

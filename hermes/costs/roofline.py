@@ -166,9 +166,10 @@ class Roofline:
 
     def linear(self, tokens: float, each: Linear) -> float:
         """Return the seconds of all products with weights of one shape."""
+        stored = each.dtype.removesuffix("_block")
         odd = each.dtype == "fp8" and tokens > ALIGNED_ABOVE and tokens % ALIGNMENT
         law = self._laws.find("linear_odd" if odd else "linear", each.dtype)
-        return each.count * law.seconds(self.chip.linear(tokens, each.n, each.k, each.dtype))
+        return each.count * law.seconds(self.chip.linear(tokens, each.n, each.k, stored))
 
     def elementwise(self, tokens: float) -> float:
         """Return the seconds of norms, residual sums and activations of all layers."""

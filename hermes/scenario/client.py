@@ -40,6 +40,9 @@ class ClientSpec(Spec):
     """Engine instances in the pool."""
     tensor_parallel_size: PositiveInt = 1
     """Devices a replica spreads every layer over."""
+    pipeline_parallel_size: PositiveInt = 1
+    """Groups of devices a replica spreads its layers over, one stage each; as many batches are in
+    flight. With `chunked` or `mixed` batching."""
     batching: str = "chunked"
     """How a replica forms its batches: `chunked`, `continuous`, `mixed` or `static`."""
     scheduling_policy: str = "fcfs"

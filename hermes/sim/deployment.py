@@ -35,6 +35,9 @@ __all__ = ["ClientPlan", "Deployment", "RoutePlan", "resolve"]
 
 T = TypeVar("T")
 
+_HOP_LATENCY_S = 10e-6  # a send and receive between devices of a node
+_PIPELINED_BATCHING = ("chunked", "mixed")
+
 DEFAULT_ROUTING = "least_loaded"
 
 
@@ -59,11 +62,19 @@ class ClientPlan:
     kv_bytes_per_token: int  # all layers, whole model
     layerwise: bool = False
     overflow_tokens: int | None = None
+    pipeline_parallel_size: int = 1
+    hop_latency_s: float = 0.0  # between two pipeline stages
+    hop_seconds_per_token: float = 0.0
 
     @property
     def devices(self) -> int:
         """Devices of all replicas."""
-        return self.replicas * self.tensor_parallel_size
+        return self.replicas * self.devices_per_replica
+
+    @property
+    def devices_per_replica(self) -> int:
+        """Devices of one replica."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +143,7 @@ def _topology(scenario: Scenario, clients: tuple[ClientPlan, ...]) -> Topology:
     return resolve_topology(
         scenario.topology,
         [
-            ReplicaSite(client.name, number, client.device, client.tensor_parallel_size)
+            ReplicaSite(client.name, number, client.device, client.devices_per_replica)
             for client in clients
             for number in range(client.replicas)
         ],
@@ -161,6 +172,7 @@ def _plan(name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None) 
     batching = BATCHING.find(spec.batching, "batching")
     if problem := batching().check(limits):
         raise InfeasibleError(problem, "max_num_batched_tokens")
+    _check_pipeline(spec, model)
     price = spec.usd_per_device_hour
     return ClientPlan(
         name=name,
@@ -180,7 +192,38 @@ def _plan(name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None) 
         kv_bytes_per_token=kv_bytes_per_token(model, kv_dtype),
         layerwise=spec.kv_transfer == "layerwise",
         overflow_tokens=spec.overflow_tokens,
+        pipeline_parallel_size=spec.pipeline_parallel_size,
+        hop_latency_s=_HOP_LATENCY_S,
+        hop_seconds_per_token=_hop_seconds_per_token(spec, model, device),
     )
+
+
+def _check_pipeline(spec: ClientSpec, model: Model) -> None:
+    stages = spec.pipeline_parallel_size
+    if stages > model.num_hidden_layers:
+        raise InfeasibleError(
+            f"{stages} stages are more than the {model.num_hidden_layers} layers of {model.name}",
+            "pipeline_parallel_size",
+        )
+    if stages > 1 and spec.batching not in _PIPELINED_BATCHING:
+        raise InfeasibleError(
+            f"batching {spec.batching!r} does not keep several batches in flight (allowed with "
+            f"pipeline_parallel_size {stages}: {', '.join(_PIPELINED_BATCHING)})",
+            "batching",
+        )
+
+
+def _hop_seconds_per_token(spec: ClientSpec, model: Model, device: Device) -> float:
+    """Return the time to bring one token's activations, in 16 bits, to the next stage.
+
+    Each device of a stage sends its share; between nodes the link of the host stands in.
+    """
+    stages, size = spec.pipeline_parallel_size, spec.tensor_parallel_size
+    if stages == 1:
+        return 0.0
+    inside = stages * size <= device.link_domain and device.link_bandwidth_gb_per_s > 0
+    gb_per_s = device.link_bandwidth_gb_per_s if inside else device.host_bandwidth_gb_per_s
+    return 2 * model.hidden_size / (gb_per_s * 1e9)
 
 
 def _looked_up(field: str, find: Callable[[], T]) -> T:
@@ -205,6 +248,7 @@ def _limits(
             spec.tensor_parallel_size,
             spec.block_size,
             spec.gpu_memory_utilization,
+            spec.pipeline_parallel_size,
         )
     usable = blocks - 1  # vLLM keeps one as the null block
     capacity = usable * spec.block_size

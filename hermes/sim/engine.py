@@ -10,6 +10,7 @@ sequence loses its own and goes back to the queue.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import count
 
 from hermes.errors import SimulationError
 from hermes.sim.decode_group import DecodeGroup
@@ -40,16 +41,34 @@ def _ticket(sequence: Sequence) -> int:
     return sequence.ticket
 
 
+@dataclass(slots=True)
+class Lane:
+    """The running sequences that share their batches: all of them, without a pipeline."""
+
+    decoding: DecodeGroup
+    prefilling: list[Sequence]  # admitted, prompt not yet computed; oldest first
+    running: RunningList
+    grown: bool = False  # the decodes have the blocks of the step formed last
+
+    @property
+    def size(self) -> int:
+        """Sequences admitted and not done."""
+        return self.decoding.size + len(self.prefilling)
+
+
 class Engine:
     """State of one replica's scheduler.
 
     Args:
         limits: Bounds of its batches and its cache.
         order: Which request is next, and which gives way.
+        lanes: Batches in flight at once. Every running sequence belongs to one lane; moves are
+            those of the lane last entered, and whoever must give way is of that lane.
     """
 
     __slots__ = (
-        "_grown",
+        "_elsewhere",
+        "_lane",
         "_order",
         "_running",
         "arrived",
@@ -58,6 +77,7 @@ class Engine:
         "handed",
         "host_blocks",
         "interrupted",
+        "lanes",
         "limits",
         "moved_tokens",
         "parked",
@@ -71,13 +91,17 @@ class Engine:
         "waits_ended",
     )
 
-    def __init__(self, limits: EngineLimits, order: QueueOrder) -> None:
+    def __init__(self, limits: EngineLimits, order: QueueOrder, lanes: int = 1) -> None:
         self.limits = limits
         self.waiting = order.queue()
         self.queued_blocks = 0  # that the waiting sequences will take, as far as is known
         self.queued_tokens = 0  # that they have to compute
-        self.prefilling: list[Sequence] = []  # admitted, prompt not yet computed; oldest first
-        self.decoding = DecodeGroup(limits.block_size)
+        tickets = count()
+        self.lanes = [
+            Lane(DecodeGroup(limits.block_size), [], RunningList(order.ranked, tickets))
+            for _ in range(lanes)
+        ]
+        self.enter(0)
         self.pool = BlockPool(limits.num_blocks, limits.enable_prefix_caching)
         self.host_blocks = limits.swap_blocks  # free in host memory
         # What happened since the replica last asked, which empties these:
@@ -91,13 +115,19 @@ class Engine:
         self.arrived: list[Sequence] = []  # filled from elsewhere, to decode from the next step
         self.parked: dict[int, tuple[int, list[CachedBlock]]] = {}  # tokens in transfer, by request
         self._order = order
-        self._running = RunningList(order.ranked)
-        self._grown = False  # the decodes have the blocks of the step being formed
+
+    def enter(self, lane: int) -> None:
+        """Make the moves those of a lane."""
+        entered = self._lane = self.lanes[lane]
+        self.decoding = entered.decoding
+        self.prefilling = entered.prefilling
+        self._running = entered.running
+        self._elsewhere = sum(other.size for other in self.lanes if other is not entered)
 
     @property
     def num_running(self) -> int:
         """Sequences admitted and not done."""
-        return self.decoding.size + len(self.prefilling)
+        return self.decoding.size + len(self.prefilling) + self._elsewhere
 
     @property
     def has_work(self) -> bool:
@@ -107,12 +137,15 @@ class Engine:
             or bool(self.prefilling)
             or bool(self.waiting)
             or bool(self.arrived)
+            or self._elsewhere > 0
         )
 
     @property
     def pending_prompt_tokens(self) -> int:
         """Prompt tokens queued or begun, and not yet computed."""
-        return self.queued_tokens + sum(s.target - s.computed for s in self.prefilling)
+        return self.queued_tokens + sum(
+            s.target - s.computed for lane in self.lanes for s in lane.prefilling
+        )
 
     def rejection(self, prompt_tokens: int, output_tokens: int) -> str:
         """Return why a request can never be served here, or an empty string."""
@@ -149,7 +182,8 @@ class Engine:
         Returns:
             Whether any sequence was preempted.
         """
-        self._grown = preempted = False
+        lane, preempted = self._lane, False
+        lane.grown = False
         if self.arrived:
             self._join_arrived()
         while (needed := self.decoding.next_blocks) > self.pool.free:
@@ -157,7 +191,7 @@ class Engine:
             preempted = True
         if needed:
             self.pool.take(needed)
-        self._grown = True
+        lane.grown = True
         return preempted
 
     def extend(self, sequence: Sequence, tokens: int) -> bool:
@@ -194,7 +228,7 @@ class Engine:
             and decodes in this step; None when there is no room, or nobody waits.
         """
         limits, pool = self.limits, self.pool
-        running = self.decoding.size + len(self.prefilling)
+        running = self.decoding.size + len(self.prefilling) + self._elsewhere
         if not self.waiting or running >= limits.max_num_seqs:
             return None
         sequence = self.waiting.head
@@ -246,7 +280,7 @@ class Engine:
                 self.interrupted.append(sequence)
             self.decoding.leave(sequence)
             sequence.target = sequence.computed + 1
-            sequence.granted = int(self._grown)
+            sequence.granted = int(self._lane.grown)
         self._let_go(sequence, self.limits.blocks_for(sequence.computed + sequence.granted))
         sequence.ticket = -1
         sequence.preemptions += 1
@@ -281,7 +315,7 @@ class Engine:
                 decoding.advance(steps - 1)
             if decoding.due:
                 finished = decoding.pop_finished()
-        self._grown = False
+        self._lane.grown = False
         for sequence, tokens in batch.prefills:
             sequence.granted = 0
             sequence.computed += tokens
@@ -292,7 +326,7 @@ class Engine:
             finished.sort(key=_ticket)
             for sequence in finished:
                 self._retire(sequence)
-            self._running.tidy(self.num_running)
+            self._running.tidy(self.decoding.size + len(self.prefilling))
         return finished
 
     def _sampled(self, sequence: Sequence, now: int, finished: list[Sequence]) -> None:
@@ -454,9 +488,17 @@ class Engine:
         Raises:
             SimulationError: naming the law that was broken.
         """
-        running = list(self._running)
-        decoding = [s for s in running if s not in self.prefilling]
-        context = {s.request_id: s.computed + self.decoding.step - s.join_step for s in decoding}
+        running: list[Sequence] = []
+        context: dict[int, int] = {}  # of decoding sequences
+        given: dict[int, int] = {}  # tokens of the step in flight that have their blocks
+        for lane in self.lanes:
+            members = list(lane.running)
+            running += members
+            step = lane.decoding.step
+            for sequence in members:
+                if sequence not in lane.prefilling:
+                    context[sequence.request_id] = sequence.computed + step - sequence.join_step
+                    given[sequence.request_id] = int(lane.grown)
         shares = [(s.computed, s.held) for s in running] + list(self.parked.values())
         held = {id(block): block for _, blocks in shares for block in blocks}
         blocks = len(held)
@@ -464,10 +506,14 @@ class Engine:
             blocks += self.limits.blocks_for(tokens) - len(known)
         for sequence in running:
             tokens = context.get(sequence.request_id, sequence.computed)
+            tokens += given.get(sequence.request_id, sequence.granted)
             blocks += self.limits.blocks_for(tokens) - len(sequence.held)
         laws = {
-            "decoding sequences": (len(decoding), self.decoding.size),
-            "decode context": (sum(context.values()), self.decoding.context),
+            "decoding sequences": (len(context), sum(lane.decoding.size for lane in self.lanes)),
+            "decode context": (
+                sum(context.values()),
+                sum(lane.decoding.context for lane in self.lanes),
+            ),
             "KV blocks in use": (blocks, self.pool.num_blocks - self.pool.free),
             "blocks awaited": (
                 sum(self.limits.blocks_for(s.target) for s in self.waiting),

@@ -52,7 +52,7 @@ def _client_facts(client: ClientPlan) -> dict[str, Any]:
     return {
         "model": client.model.name,
         "device": client.device.name,
-        "devices": f"{client.replicas} replicas x TP {client.tensor_parallel_size}",
+        "devices": _shape(client),
         "dtype": f"weights {client.dtype}, KV cache {client.kv_dtype}",
         "weights per device (GB)": round(weights / 1e9, 2),
         "KV cache (tokens per replica)": limits.num_blocks * limits.block_size,
@@ -63,6 +63,12 @@ def _client_facts(client: ClientPlan) -> dict[str, Any]:
         "costs": client.costs.label,
         "USD per device hour": client.usd_per_device_hour,
     }
+
+
+def _shape(client: ClientPlan) -> str:
+    stages = client.pipeline_parallel_size
+    pipeline = f" x PP {stages}" if stages > 1 else ""
+    return f"{client.replicas} replicas x TP {client.tensor_parallel_size}{pipeline}"
 
 
 def list_known(what: str) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from hermes.sim.deployment import ClientPlan, Deployment, RoutePlan
 from hermes.sim.engine import Engine
 from hermes.sim.hand_off import HandOff
 from hermes.sim.network import FlowNetwork
+from hermes.sim.pipelined import PipelinedReplica, PipelineShape
 from hermes.sim.replica import Replica, ReplicaListener, ReplicaSetup
 from hermes.workload.streams import stream
 
@@ -38,14 +39,26 @@ def start_replicas(
     for client in deployment.clients:
         pools[client.name] = pool = []
         for _ in range(client.replicas):
-            pool.append(Replica(env, index, _setup(client, options), listener))
+            pool.append(_start(env, index, client, options, listener))
             index += 1
     return pools
 
 
+def _start(
+    env: Clock, index: int, client: ClientPlan, options: RunOptions, listener: ReplicaListener
+) -> Replica:
+    setup = _setup(client, options)
+    stages = client.pipeline_parallel_size
+    if stages == 1:
+        return Replica(env, index, setup, listener)
+    hop, latency = client.hop_seconds_per_token, client.hop_latency_s
+    shape = PipelineShape(stages, lambda tokens: seconds_to_ticks(latency + hop * tokens))
+    return PipelinedReplica(env, index, setup, listener, shape)
+
+
 def _setup(client: ClientPlan, options: RunOptions) -> ReplicaSetup:
     return ReplicaSetup(
-        Engine(client.limits, client.order()),
+        Engine(client.limits, client.order(), client.pipeline_parallel_size),
         client.batching(),
         client.costs,
         lambda tokens: seconds_to_ticks(tokens * client.move_seconds_per_token),

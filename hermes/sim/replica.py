@@ -187,7 +187,7 @@ class Replica:
         for sequence in engine.fetching:
             self._listener.fetching(self, sequence)
         engine.fetching.clear()
-        if not batch and not engine.parked:
+        if not batch and not self._may_form_nothing():
             raise SimulationError(
                 f"replica {self.index} has work but {type(self._policy).__name__} forms no batch; "
                 f"waiting: {list(self.engine.waiting)[:3]}"
@@ -199,6 +199,10 @@ class Replica:
         if self.engine.preempted or self.engine.resumed:
             self._note_preemptions(now)
         return batch
+
+    def _may_form_nothing(self) -> bool:
+        """Whether it is in order that nothing can run: all that waits, waits for a transfer."""
+        return bool(self.engine.parked)
 
     def _durations(self, batch: Batch) -> list[Run]:
         engine, decoding = self.engine, self.engine.decoding
@@ -233,6 +237,10 @@ class Replica:
         self.computed_tokens += batch.decodes * steps + sum(n for _, n in batch.prefills)
         self._log_gaps(batch, steps)
         self._block_steps = 0
+        self._book(batch, steps, now)
+
+    def _book(self, batch: Batch, steps: int, now: int) -> None:
+        """Tell the engine that a batch's steps have ended, and the listener what came of it."""
         finished = self.engine.complete(batch, steps, now)
         if batch.prefills:
             self._log_prefill_end(batch, now)
@@ -322,13 +330,17 @@ class Replica:
         """Keep, for who was preempted, the tick of the latest token; for who is back, count it."""
         for sequence in self.engine.interrupted:
             if sequence.last_token < 0:  # it took part in the latest decode step
-                sequence.last_token = self._stalled[0][0] if self._stalled else now
+                sequence.last_token = self._latest_decode(now)
             self._unstall(sequence.last_token)
         self.engine.interrupted.clear()
         self.engine.preempted.clear()
         for sequence in self.engine.resumed:
             self._stalled.append((sequence.last_token, 1))
         self.engine.resumed.clear()
+
+    def _latest_decode(self, now: int) -> int:
+        """Return when the decodes of the batch being formed gave their latest token."""
+        return self._stalled[0][0] if self._stalled else now
 
     def _unstall(self, tick: int) -> None:
         for position, (stalled, sequences) in enumerate(self._stalled):

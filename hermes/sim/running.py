@@ -18,19 +18,22 @@ class RunningList:
 
     Without ranks the victim is the sequence admitted last. With ranks it is the one with the
     largest rank and arrival, and among equals the one admitted first, as in vLLM.
+
+    Args:
+        ranked: Whether sequences have ranks.
+        tickets: Rising numbers, never the same twice in one engine.
     """
 
     __slots__ = ("_entries", "_ranked", "_tickets")
 
-    def __init__(self, ranked: bool) -> None:
+    def __init__(self, ranked: bool, tickets: Iterator[int]) -> None:
         self._ranked = ranked
         self._entries: list[_Entry] = []
-        self._tickets = 0
+        self._tickets = tickets
 
     def append(self, sequence: Sequence) -> None:
         """Add a sequence just admitted, and give it its ticket."""
-        ticket = sequence.ticket = self._tickets
-        self._tickets += 1
+        ticket = sequence.ticket = next(self._tickets)
         if self._ranked:
             rank, arrival, _ = sequence.rank
             heappush(self._entries, (-rank, -arrival, ticket, sequence))

@@ -232,6 +232,18 @@ def test_a_device_without_a_fit_borrows_from_its_chip_before_the_general_one():
     assert not find_laws(find_device("mi300x")).find("linear", "fp8").calibrated
 
 
+def test_scales_per_block_cost_time_where_the_kernels_are_slow():
+    """DeepSeek is published with them; DeepGEMM takes them for nothing."""
+    slow, fast = (
+        Roofline(DEEPSEEK, H100, tensor_parallel_size=8, laws=laws)
+        for laws in (find_laws(H100), find_laws(H100, deep_gemm=True))
+    )
+    assert {each.dtype for each in slow.operators.linears} == {"fp8_block", "bf16"}
+    assert fast.token_seconds(512) < slow.token_seconds(512)
+    quantized = pass_operators(LLAMA_8B, "fp8", "auto", 1)
+    assert {each.dtype for each in quantized.linears} == {"fp8"}
+
+
 def test_launches_that_an_engine_hides_take_less_time():
     eager, fused = (Roofline(LLAMA_8B, H100, laws=find_laws(H100, x)) for x in (1.0, 0.6))
     assert fused.token_seconds(1) < eager.token_seconds(1)

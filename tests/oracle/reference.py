@@ -81,6 +81,16 @@ class ReferenceReplica:
         self.ends_at: int | None = None
         self.steps = 0
 
+    elsewhere = 0  # sequences that run in other batches in flight
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.running or self.waiting or self.arrived)
+
+    @property
+    def may_begin(self) -> bool:
+        return self.ends_at is None and self.has_work
+
     # -- the queue ------------------------------------------------------------------------------
 
     def enqueue(self, request: Request, at_head: bool = False) -> None:
@@ -138,7 +148,7 @@ class ReferenceReplica:
         """Admit the head of the queue to compute `tokens`, from what it finds in the cache."""
         if request.remote:
             return False
-        if len(self.running) >= self.limits.max_num_seqs:
+        if len(self.running) + self.elsewhere >= self.limits.max_num_seqs:
             return False
         head = [] if request.swapped else self.cached_head(request)
         start = request.swapped or len(head) * self.block_size
@@ -146,7 +156,7 @@ class ReferenceReplica:
         if self.limits.reserve_full_prompt and not request.swapped:
             known = request.known_tokens
         needed = self.blocks_for(known) - len(head) + sum(block.users == 0 for block in head)
-        reserve = self.limits.watermark_blocks if self.running else 0
+        reserve = self.limits.watermark_blocks if self.running or self.elsewhere else 0
         if needed + reserve > len(self.pool.free):
             return False
         self.waiting.remove(request)
@@ -195,7 +205,7 @@ class ReferenceReplica:
 
     def chunk(self, tokens: int, budget: int) -> int:
         threshold = self.limits.long_prefill_token_threshold
-        if 0 < threshold < tokens and len(self.running) + len(self.waiting) > 1:
+        if 0 < threshold < tokens and len(self.running) + self.elsewhere + len(self.waiting) > 1:
             tokens = threshold
         return min(tokens, budget)
 
@@ -393,7 +403,7 @@ def run_reference_pools(
     replicas = prefill + decode
     sources: dict[int, ReferenceReplica] = {}
     transfers: list[tuple[int, Request, ReferenceReplica]] = []
-    while arrivals or transfers or any(r.running or r.waiting or r.arrived for r in replicas):
+    while arrivals or transfers or any(r.has_work for r in replicas):
         ends = [replica.ends_at for replica in replicas if replica.ends_at is not None]
         now = min(ends + [r.arrival for r in arrivals[:1]] + [t[0] for t in transfers])
         while arrivals and arrivals[0].arrival == now:
@@ -415,7 +425,7 @@ def run_reference_pools(
                     sources[request.id] = replica
                     choose_decode(decode).enqueue(request)
         for replica in replicas:
-            if replica.ends_at is None and (replica.running or replica.waiting or replica.arrived):
+            if replica.may_begin:
                 replica.begin(now)
                 transfers += [
                     (now + transfer_ticks, request, replica) for request in replica.fetching

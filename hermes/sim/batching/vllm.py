@@ -9,6 +9,7 @@ from which durations and metrics come.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
+from itertools import count
 
 from hermes.errors import InfeasibleError, SimulationError
 from hermes.sim.batching.base import BATCHING, BatchingPolicy
@@ -161,7 +162,7 @@ class _Running(RunningList):
     """The running sequences; which of them gives way is vLLM's to say."""
 
     def __init__(self) -> None:
-        super().__init__(ranked=False)
+        super().__init__(ranked=False, tickets=count())
         self.members: dict[int, Sequence] = {}
         self._victim = -1
 
