@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hermes.catalog import Device, Model, find_device, find_model
+from hermes.catalog import Device, Model, find_device, find_model, model_names
 from hermes.errors import InputError, UnknownNameError
 from hermes.profile.checks import Checks, check_operators, check_whole
 from hermes.profile.collectives import collective_points, measure_collectives
@@ -27,6 +27,7 @@ from hermes.profile.torch_bench import TorchBench
 
 __all__ = ["Request", "profile"]
 
+_ALL = "all"
 _COLLECTIVES = "collectives"
 _OPERATORS_SHARE, _COLLECTIVES_SHARE = 0.7, 0.1
 _MODELS = {
@@ -58,7 +59,7 @@ class Request:
     operators: tuple[str, ...] = ()
     """Families to measure; empty: all."""
     models: tuple[str, ...] = ()
-    """Whose shapes to measure; empty: some that suit the device."""
+    """Whose shapes to measure; empty: some that suit the device; `all`: the whole catalog."""
     everything: bool = False
     """Whether whole steps and a serving loop are measured too."""
     resume: bool = False
@@ -74,8 +75,11 @@ def profile(request: Request) -> dict[str, Any]:
         InputError: There is no such device, operator or model, or the folder holds something else.
     """
     _check(request)
-    models = tuple(find_model(name) for name in request.models)
+    names = model_names() if request.models == (_ALL,) else request.models
+    models = tuple(find_model(name) for name in names)
     machine = find_machine(request.device)
+    if request.operators == (_COLLECTIVES,) and machine.devices < 2:
+        raise InputError("there is one device; collectives need several", "--operators")
     models = models or tuple(find_model(name) for name in _MODELS[machine.kind])
     device = _known(request, machine)
     name = device.name if device else request.device_name or scenario_name(machine.device_name)
@@ -122,7 +126,9 @@ def _profile(  # noqa: PLR0913, PLR0917  # the pieces that `profile` put togethe
             remaining = max(1.0, seconds - (time.monotonic() - begun))
             facts |= check_whole(checks, bench, reach, remaining, progress)
     overhead = facts.get("whole steps", {}).get("step_overhead_us")
-    write_scenario(request.out / "scenario.yaml", name, block, _served(request, models), overhead)
+    if rows:
+        served = _served(request, models)
+        write_scenario(request.out / "scenario.yaml", name, block, served, overhead)
     if block is not None:
         write_devices(request.out / "devices.yaml", name, block)
     facts["seconds"] = round(time.monotonic() - begun, 1)
@@ -148,7 +154,9 @@ def _check(request: Request) -> None:
 
 def _served(request: Request, models: Sequence[Model]) -> str:
     """Return the first decoder as a scenario in the folder names it."""
-    given = request.models or tuple(model.name for model in models)
+    given = request.models
+    if not given or given == (_ALL,):
+        given = tuple(model.name for model in models)
     for text, model in zip(given, models, strict=True):
         if model.causal:
             is_path = Path(text).exists()

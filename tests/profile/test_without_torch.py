@@ -43,6 +43,12 @@ def test_wrong_input_is_refused_before_anything_is_measured(tmp_path, changes, s
     assert not list(tmp_path.iterdir())
 
 
+def test_collectives_need_several_devices(tmp_path):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    with pytest.raises(InputError, match=r"--operators: there is one device"):
+        profile(Request(out=tmp_path, device="cpu", operators=("collectives",)))
+
+
 def test_importing_the_package_loads_no_torch():
     import subprocess
 

@@ -39,8 +39,8 @@ class Operands:
         self.device = device
         self.folder = folder
         self._generator = torch.Generator(device=device).manual_seed(0)
-        block = self.random(_BLOCK)
-        self._pool = block.repeat(max(1, pool_bytes // 2 // _BLOCK))
+        self._block = self.random(_BLOCK)
+        self._pool = self._block.repeat(max(1, pool_bytes // 2 // _BLOCK))
         self._kept: dict[tuple[str | int, ...], Any] = {}
 
     def kept(self, key: tuple[str | int, ...], make: Callable[[], Any]) -> Any:
@@ -64,7 +64,8 @@ class Operands:
         padded = -(-size // 64) * 64  # whole cache lines
         count = min(_SLOTS, self._pool.numel() // padded)
         if count < 2:
-            return [self.random(*shape) for _ in range(2)]
+            filled = self._block.repeat(-(-2 * size // _BLOCK))[: 2 * size]
+            return list(filled.view(2, *shape))
         stride = self._pool.numel() // count // 64 * 64
         return [
             self._pool[place * stride : place * stride + size].view(shape) for place in range(count)
