@@ -107,7 +107,7 @@ def _profile(  # noqa: PLR0913, PLR0917  # the pieces that `profile` put togethe
     seconds = 60 * request.minutes
     dtypes = ("bf16", "fp8") if machine.fp8 else ("bf16",)
     reach = request.reach or reach_of(machine.kind, dtypes, machine.memory_bytes, seconds)
-    bench = TorchBench(machine, device, about, request.out, min(0.05, seconds / 2000))
+    bench = TorchBench(machine, device, about, request.out, reach.point_seconds)
     share = _OPERATORS_SHARE if request.everything else 1.0
     if machine.devices > 1 and _wanted(request, _COLLECTIVES):
         _collectives(request, machine, reach, journal, seconds * _COLLECTIVES_SHARE)

@@ -28,6 +28,8 @@ class Reach:
     tensor_parallel_sizes: tuple[int, ...] = (1,)
     copy_bytes: int = 2**28
     vectors: tuple[int, ...] = (100_000,)
+    point_seconds: float = 0.05
+    """How long the calls of a point are repeated."""
 
 
 def reach_of(kind: str, dtypes: tuple[str, ...], memory_bytes: float, seconds: float) -> Reach:
@@ -43,6 +45,7 @@ def reach_of(kind: str, dtypes: tuple[str, ...], memory_bytes: float, seconds: f
             call_seconds=min(0.1, seconds / 1000),
             tensor_parallel_sizes=(1, 2, 4, 8),
             vectors=(100_000, 400_000),
+            point_seconds=min(0.05, seconds / 2000),
         )
     return Reach(
         kind="cpu",
@@ -54,4 +57,5 @@ def reach_of(kind: str, dtypes: tuple[str, ...], memory_bytes: float, seconds: f
         call_seconds=min(0.5, seconds / 200),
         copy_bytes=2**26,
         vectors=(20_000,) if seconds < 120 else (20_000, 100_000),
+        point_seconds=min(0.05, seconds / 2000),
     )

@@ -16,6 +16,8 @@ from hermes.profile.point import Measurement
 
 __all__ = ["StepCheck", "StepShape", "compare", "measure_steps", "step_shapes", "step_sum"]
 
+_IN_ANY_CASE = 6
+
 
 @dataclass(frozen=True, slots=True)
 class StepShape:
@@ -46,14 +48,16 @@ class StepCheck:
 
 
 def step_shapes(slots: int, length: int, tokens: int) -> list[StepShape]:
-    """Return steps of all kinds within a cache, the ends of the ranges first."""
+    """Return steps of all kinds in turn within a cache, the ends of the ranges first."""
     batches = sorted({1, 2, max(1, slots // 4), slots})
     contexts = sorted({max(1, length // 16), length // 4, length - 1})
     prompts = sorted({max(1, tokens // 16), tokens // 4, tokens // 2, tokens})
-    found = [StepShape(batch, each) for _, (batch, each) in product([0], batches, contexts)]
-    found += [StepShape(0, 0, 1, min(each, length)) for each in prompts]
+    decodes = [StepShape(batch, each) for _, (batch, each) in product([0], batches, contexts)]
+    whole = [StepShape(0, 0, 1, min(each, length)) for each in prompts]
     beside = [StepShape(batch, length // 4, 1, tokens // 2) for batch in batches if batch < slots]
-    return found + beside
+    kinds = [decodes, whole, beside]
+    count = max(map(len, kinds))
+    return [kind[place] for place in range(count) for kind in kinds if place < len(kind)]
 
 
 def step_sum(cost: TablePass, shape: StepShape) -> float:
@@ -75,16 +79,16 @@ def measure_steps(
     seconds: float,
     clock: Callable[[], float],
 ) -> list[tuple[StepShape, Measurement]]:
-    """Measure steps of *shapes* within some *seconds*; those that do not fit are left out."""
+    """Measure steps of *shapes* within some *seconds*, the first few in any case."""
     found = []
     end = clock() + seconds
     for done, shape in enumerate(shapes):
         left = end - clock()
-        if left <= 0:
+        if left <= 0 and done >= _IN_ANY_CASE:
             break
         try:
             kernel = Kernel("step", _step(decoder, shape))
-            found.append((shape, time(kernel, left / (len(shapes) - done) / 2)))
+            found.append((shape, time(kernel, max(0.0, left) / (len(shapes) - done) / 2)))
         except UnsupportedError:
             continue
     return found

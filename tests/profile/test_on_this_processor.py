@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ CONFIG = {
     "tie_word_embeddings": False,
     "torch_dtype": "bfloat16",
 }
-REACH = Reach("cpu", ("bf16",), 32, 128, 4, 1e9, 1.0, copy_bytes=2**17, vectors=(1000,))
+REACH = Reach("cpu", ("bf16",), 16, 64, 4, 1e9, 1e3, copy_bytes=2**17, point_seconds=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -47,20 +48,19 @@ def done(tmp_path_factory, one_thread) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("profile")
     (folder / "tiny").mkdir()
     (folder / "tiny" / "config.json").write_text(json.dumps(CONFIG))
-    facts = profile(
-        Request(
-            out=folder / "out",
-            device="cpu",
-            device_name="tiny-cpu",
-            minutes=0.15,
-            operators=("linear", "attention", "elementwise", "sampling", "copies", "storage"),
-            models=(str(folder / "tiny" / "config.json"),),
-            everything=True,
-            quiet=True,
-            reach=REACH,
-        )
+    request = Request(
+        out=folder / "out",
+        device="cpu",
+        device_name="tiny-cpu",
+        minutes=10,
+        operators=("linear", "attention", "elementwise", "sampling", "copies", "storage"),
+        models=(str(folder / "tiny" / "config.json"),),
+        quiet=True,
+        reach=REACH,
     )
-    return folder / "out", facts
+    assert profile(request)["left for --resume"] == 0
+    checked = replace(request, resume=True, everything=True, minutes=0.01)
+    return folder / "out", profile(checked)
 
 
 def test_the_table_names_kernels_spread_and_method(done):
