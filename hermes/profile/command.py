@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from hermes.catalog import Device, Model, find_device, find_model, model_names
@@ -118,7 +119,7 @@ def _profile(  # noqa: PLR0913, PLR0917  # the pieces that `profile` put togethe
     source = f"hermes profile on {machine.device_name}, {about['date']}"
     block = None if device else device_block(machine, outcome.peaks, journal.entries, source)
     rows = write_table(request.out / "table.csv", journal.entries, name, source)
-    facts = _facts(about, outcome, rows)
+    facts = _facts(about, outcome, rows, journal)
     if rows:
         checks = Checks(request.out, machine, (name, block), models, journal.entries, source)
         facts |= check_operators(checks)
@@ -210,7 +211,8 @@ def _collectives(
         journal.add(each, measured)
 
 
-def _facts(about: dict[str, Any], outcome: Outcome, rows: int) -> dict[str, Any]:
+def _facts(about: dict[str, Any], outcome: Outcome, rows: int, journal: Journal) -> dict[str, Any]:
+    spreads = [entry["spread"] for entry in journal.entries if entry.seconds is not None]
     return {
         **about,
         "measured": outcome.measured,
@@ -219,6 +221,7 @@ def _facts(about: dict[str, Any], outcome: Outcome, rows: int) -> dict[str, Any]
         "left for --resume": outcome.left,
         "interrupted": outcome.interrupted,
         "rows of the table": rows,
+        "median spread of repeated calls": f"{median(spreads):.1%}" if spreads else "none",
         f"peak TFLOP/s ({outcome.peaks.source})": {
             name: round(value / 1e12, 4) for name, value in outcome.peaks.flops.items()
         },

@@ -89,9 +89,16 @@ class TorchBench:
         return measure(times, kernel.name, method, power.clock_mhz, power.watts)
 
     def time(self, kernel: Kernel, seconds: float) -> Measurement:
-        """Measure a call that is no operator of the table, such as a whole step."""
-        with self._inference():
-            times, method = self._timer(kernel, seconds, _MOST_RUNS)
+        """Measure a call that is no operator of the table, such as a whole step.
+
+        Raises:
+            UnsupportedError: It cannot run here.
+        """
+        try:
+            with self._inference():
+                times, method = self._timer(kernel, seconds, _MOST_RUNS)
+        except RuntimeError as error:
+            raise UnsupportedError(str(error).partition("\n")[0]) from error
         return measure(times, kernel.name, method)
 
     def _times(self, point: Point) -> tuple[list[float], Kernel, str]:
