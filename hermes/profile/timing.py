@@ -24,6 +24,8 @@ Timer = Callable[[Kernel, float, int], tuple[list[float], str]]
 
 _FEWEST, _FEWEST_SLOW = 5, 3
 _IN_A_GRAPH = 10
+_LONG_S = 0.005
+"""Calls of this length hide their launches by themselves."""
 
 
 def timer_of(torch: Any, device: str) -> Timer:
@@ -77,22 +79,23 @@ class _DeviceTimer:
                 kernel.call()
             torch.cuda.synchronize()
             if kernel.capturable:
-                graph = self._captured(kernel.call)
+                count = _IN_A_GRAPH if self._batch(kernel.call, 1)[0] < _LONG_S else 1
+                graph = self._captured(kernel.call, count)
                 if graph is not None:
                     found = self._between_events(graph.replay, seconds, most)
-                    return [each / _IN_A_GRAPH for each in found], "cuda graph of 10, events"
+                    return [each / count for each in found], f"cuda graph of {count}, events"
             return self._between_events(kernel.call, seconds, most), "cuda events"
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             raise UnsupportedError("out of device memory") from error
 
-    def _captured(self, call: Call) -> Any:
-        """Return a graph of several calls, or None where the call cannot be captured."""
+    def _captured(self, call: Call, count: int) -> Any:
+        """Return a graph of *count* calls, or None where the call cannot be captured."""
         torch = self._torch
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph):
-                for _ in range(_IN_A_GRAPH):
+                for _ in range(count):
                     call()
         except torch.OutOfMemoryError:
             raise
@@ -106,7 +109,8 @@ class _DeviceTimer:
     def _between_events(self, call: Call, seconds: float, most: int) -> list[float]:
         torch = self._torch
         first = self._batch(call, 1)[0]
-        count = max(_FEWEST, min(most, math.floor(seconds / max(first, 1e-6))))
+        fewest = _FEWEST if first < seconds else _FEWEST_SLOW
+        count = max(fewest, min(most, math.floor(seconds / max(first, 1e-6))))
         times = self._batch(call, count)
         torch.cuda.synchronize()
         return times
