@@ -106,15 +106,14 @@ def _profile(  # noqa: PLR0913, PLR0917  # the pieces that `profile` put togethe
 ) -> dict[str, Any]:
     begun = time.monotonic()
     seconds = 60 * request.minutes
-    dtypes = ("bf16", "fp8") if machine.fp8 else ("bf16",)
-    reach = request.reach or reach_of(machine.kind, dtypes, machine.memory_bytes, seconds)
+    reach = request.reach or reach_of(machine, seconds)
     bench = TorchBench(machine, device, about, request.out, reach.point_seconds)
     share = _OPERATORS_SHARE if request.everything else 1.0
     if machine.devices > 1 and _wanted(request, _COLLECTIVES):
         _collectives(request, machine, reach, journal, seconds * _COLLECTIVES_SHARE)
     names = [each for each in FAMILIES if _wanted(request, each)]
     left = share * seconds - (time.monotonic() - begun)
-    families = plan_families(names, models, reach, bench.peaks()) if names else []
+    families = plan_families(names, models, reach, bench.peaks()) if names else ()
     outcome = run_session(bench, families, journal, left, progress)
     source = f"hermes profile on {machine.device_name}, {about['date']}"
     block = None if device else device_block(machine, outcome.peaks, journal.entries, source)

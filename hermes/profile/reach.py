@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hermes.profile.machine import Machine
+
 __all__ = ["Reach", "reach_of"]
 
 
@@ -32,9 +34,11 @@ class Reach:
     """How long the calls of a point are repeated."""
 
 
-def reach_of(kind: str, dtypes: tuple[str, ...], memory_bytes: float, seconds: float) -> Reach:
+def reach_of(machine: Machine, seconds: float) -> Reach:
     """Return what suits a device and the *seconds* there are."""
-    if kind == "gpu":
+    dtypes = ("bf16", "fp8") if machine.fp8 else ("bf16",)
+    memory_bytes = machine.memory_bytes
+    if machine.kind == "gpu":
         return Reach(
             kind="gpu",
             dtypes=dtypes,

@@ -11,7 +11,7 @@ from hermes.costs.operators import pass_operators
 from hermes.costs.tables.own import attention_shape
 from hermes.errors import UnknownNameError
 from hermes.profile.families import plan_families
-from hermes.profile.machine import catalog_device, scenario_name
+from hermes.profile.machine import Machine, catalog_device, scenario_name
 from hermes.profile.operators.experts import expert_loads
 from hermes.profile.physics import Peaks
 from hermes.profile.reach import reach_of
@@ -19,7 +19,9 @@ from hermes.profile.serving_check import draw_trace, write_config
 from hermes.profile.shapes_step import attention_points, linear_points, prefill_point
 
 LLAMA, MIXTRAL = find_model("llama-3.1-8b"), find_model("mixtral-8x7b")
-GPU = reach_of("gpu", ("bf16", "fp8"), 150e9, 600)
+GPU = reach_of(
+    Machine("cuda:0", "NVIDIA H200", 150 * 10**9, 50 * 2**20, 1, True, "580", "2", 16), 600
+)
 
 
 def test_every_product_of_a_model_is_measured_at_every_size_and_type():

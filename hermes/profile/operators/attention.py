@@ -77,14 +77,16 @@ def prefill_attention(
     operands: Operands, length: int, prefix: int
 ) -> Callable[[Any, Any, Any], Any]:
     """Return causal attention of *length* queries that stand after *prefix* keys."""
-    from torch.nn.attention.bias import causal_lower_right
     from torch.nn.functional import scaled_dot_product_attention
 
     bias: Any = None
-    if prefix:
+    if prefix and operands.device.startswith("cuda"):
+        from torch.nn.attention.bias import causal_lower_right  # slow to import
+
         bias = causal_lower_right(length, prefix + length)
-        if not operands.device.startswith("cuda"):
-            bias = bias._materialize(operands.device)
+    elif prefix:
+        every = operands.torch.ones(length, prefix + length, dtype=operands.torch.bool)
+        bias = every.tril(diagonal=prefix)
 
     def attend(queries: Any, keys: Any, values: Any) -> Any:
         grouped = queries.shape[1] != keys.shape[1]
