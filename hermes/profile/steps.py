@@ -42,9 +42,9 @@ class StepCheck:
 
     steps: tuple[dict[str, Any], ...]
     overhead_us: float
-    """What a step takes beyond its operators: the median of half of them."""
+    """What a step takes beyond its operators: the median of half of the decode steps."""
     errors: dict[str, float]
-    """Median absolute relative error of the other half by kind, the overhead added."""
+    """Median absolute relative error of all others by kind, the overhead added."""
 
 
 def step_shapes(slots: int, length: int, tokens: int) -> list[StepShape]:
@@ -111,17 +111,19 @@ def _step(decoder: Decoder, shape: StepShape) -> Callable[[], Any]:
 
 
 def compare(cost: TablePass, steps: Sequence[tuple[StepShape, Measurement]]) -> StepCheck:
-    """Return how far the table's sums are off; the overhead is of every other step."""
+    """Return how far the table's sums are off; the overhead is that of every other decode step."""
     sums = [step_sum(cost, shape) for shape, _ in steps]
-    gaps = [each.seconds - total for (_, each), total in zip(steps, sums, strict=True)]
-    overhead = max(0.0, median(gaps[::2])) if gaps else 0.0
+    decodes = [place for place, (shape, _) in enumerate(steps) if shape.kind == "decode"]
+    kept = frozenset(decodes[::2])
+    gaps = [steps[place][1].seconds - sums[place] for place in decodes[::2]]
+    overhead = max(0.0, median(gaps)) if gaps else 0.0
     rows, errors = [], {}
     for place, ((shape, each), total) in enumerate(zip(steps, sums, strict=True)):
         error = (total + overhead) / each.seconds - 1
         rows.append(
             asdict(shape)
             | {"kind": shape.kind, "measured_us": each.seconds * 1e6, "operators_us": total * 1e6}
-            | {"spread": each.spread, "error": error, "held_out": place % 2 == 1}
+            | {"spread": each.spread, "error": error, "held_out": place not in kept}
         )
     for kind in ("decode", "prefill", "mixed"):
         found = [abs(row["error"]) for row in rows if row["kind"] == kind and row["held_out"]]
