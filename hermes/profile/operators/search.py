@@ -23,7 +23,7 @@ def search_kernels(point: Point, operands: Operands) -> list[Kernel]:
 
     names = ("vectors", "dimensions", "lists", "code_bytes")
     shape = tuple(point[name] for name in names)
-    index = operands.kept(("index", *shape), lambda: _index(*shape))
+    index = operands.kept((f"index of {shape[0]}", *shape), lambda: _index(*shape))
     generator = np.random.default_rng(1)
     queries = generator.random((point["batch"], point["dimensions"]), np.float32)
     index.nprobe = point["probes"]
