@@ -1,7 +1,5 @@
 """Records what vLLM's own scheduler does; runs in an environment of its own (see README.md)."""
 
-import logging
 import os
 
 os.environ.setdefault("VLLM_TARGET_DEVICE", "cpu")  # read when vLLM is imported
-logging.disable(logging.WARNING)  # advice on the speed of a model that is not there

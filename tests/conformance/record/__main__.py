@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def main() -> None:
     if options.list:
         sys.stdout.writelines(f"{case.name:32} {case.about}\n" for case in CASES)
         return
+    logging.disable(logging.WARNING)  # advice on the speed of a model that is not there
     from tests.conformance.record.driver import EndlessError, record  # loads vLLM
 
     options.out.mkdir(parents=True, exist_ok=True)
