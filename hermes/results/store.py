@@ -11,8 +11,9 @@ from hermes.results.study_folder import read_study
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
-__all__ = ["open_study", "read_trials"]
+__all__ = ["open_study", "read_trial_rows", "read_trials"]
 
 
 def open_study(path: str | Path) -> dict[str, object]:
@@ -47,9 +48,19 @@ def read_trials(path: str | Path) -> pd.DataFrame:
         InputError: The folder holds no study, or no finished trial yet.
         HermesError: A part is damaged; the message names it and the repair.
     """
+    frame: pd.DataFrame = _table(Path(path)).to_pandas()
+    return frame
+
+
+def read_trial_rows(path: str | Path) -> list[dict[str, object]]:
+    """Read a study's folder as mappings of column to value, empty cells None; see `read_trials`."""
+    rows: list[dict[str, object]] = _table(Path(path)).to_pylist()
+    return rows
+
+
+def _table(folder: Path) -> pa.Table:
     import pyarrow as pa
 
-    folder = Path(path)
     study = open_study(folder)
     trials = folder / "trials"
     tables = []
@@ -65,5 +76,4 @@ def read_trials(path: str | Path) -> pd.DataFrame:
     if not tables:
         raise InputError("the study has no finished trial yet", file=str(folder))
     table = pa.concat_tables(tables, promote_options="default")
-    frame: pd.DataFrame = without_duplicates(table).to_pandas()
-    return frame
+    return without_duplicates(table)

@@ -170,8 +170,14 @@ def _plan(name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None) 
     kv_bytes = kv_bytes_per_token_per_device(model, kv_dtype, spec.tensor_parallel_size)
     limits = _limits(spec, model, device, dtype, kv_dtype, kv_bytes)
     batching = BATCHING.find(spec.batching, "batching")
-    if problem := batching().check(limits):
-        raise InfeasibleError(problem, "max_num_batched_tokens")
+    order = QUEUE_ORDERS.find(spec.scheduling_policy, "scheduling_policy")
+    batching().check(limits, order)
+    if spec.serves[0] not in batching.serves:
+        raise InfeasibleError(
+            f"batching {spec.batching!r} does not serve {spec.serves[0]!r} (allowed: "
+            f"{', '.join(batching.serves)})",
+            "serves",
+        )
     _check_pipeline(spec, model)
     price = spec.usd_per_device_hour
     return ClientPlan(
@@ -185,7 +191,7 @@ def _plan(name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None) 
         replicas=spec.replicas,
         limits=limits,
         batching=batching,
-        order=QUEUE_ORDERS.find(spec.scheduling_policy, "scheduling_policy"),
+        order=order,
         costs=costs,
         move_seconds_per_token=kv_bytes / (device.host_bandwidth_gb_per_s * 1e9),
         usd_per_device_hour=device.usd_per_hour if price is None else price,

@@ -156,7 +156,9 @@ def _claim(study: Study, folder: StudyFolder, resume: bool) -> SamplerSpec:
         chosen = SamplerSpec.model_validate({"name": held.get("chosen_sampler", chosen.name)})
     if chosen.name == "grid":
         check_grid(study)
-    folder.write_study(study.record() | {"chosen_sampler": chosen.name})
+    files_from = os.path.relpath(study.folder, folder.path)
+    aids = {"chosen_sampler": chosen.name, "files_from": files_from}
+    folder.write_study(study.record() | aids)
     return chosen
 
 

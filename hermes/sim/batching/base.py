@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
+from hermes.errors import InfeasibleError
 from hermes.sim.engine import Batch, Engine
 from hermes.sim.limits import EngineLimits
+from hermes.sim.queues import QueueOrder
 from hermes.sim.registry import Registry
 
-__all__ = ["BATCHING", "BatchingPolicy"]
+__all__ = ["BATCHING", "BatchingPolicy", "require_budget"]
 
 
 class BatchingPolicy(ABC):
@@ -19,10 +22,23 @@ class BatchingPolicy(ABC):
     queue. The replica then runs many steps as one event.
     """
 
-    def check(self, limits: EngineLimits) -> str:
-        """Return why the policy cannot work within `limits`, or an empty string."""
-        del limits
+    imitates: ClassVar[str] = ""
+    """Name of the policy that asks the real engine whose scheduler this one follows, if any."""
+    serves: ClassVar[tuple[str, ...]] = ("generate", "prefill", "decode")
+    """What its replicas can serve."""
+
+    @classmethod
+    def engine_version(cls) -> str:
+        """Return which real engine decides, where one does; else an empty string."""
         return ""
+
+    def check(self, limits: EngineLimits, order: type[QueueOrder]) -> None:
+        """Refuse, before time starts, what the policy cannot work with.
+
+        Raises:
+            InputError: naming the field of the client.
+        """
+        del limits, order
 
     @abstractmethod
     def form(self, engine: Engine) -> Batch:
@@ -34,6 +50,20 @@ class BatchingPolicy(ABC):
         A false "yes" costs time only: undisturbed steps are then taken in smaller groups.
         """
         return engine.could_admit(engine.waiting.head)
+
+
+def require_budget(limits: EngineLimits) -> None:
+    """Refuse a token budget that cannot hold every running decode.
+
+    Raises:
+        InfeasibleError: it cannot.
+    """
+    if limits.max_num_batched_tokens < limits.max_num_seqs:
+        raise InfeasibleError(
+            f"max_num_batched_tokens ({limits.max_num_batched_tokens}) must be at least "
+            f"max_num_seqs ({limits.max_num_seqs})",
+            "max_num_batched_tokens",
+        )
 
 
 BATCHING: Registry[type[BatchingPolicy]] = Registry("batching policy")

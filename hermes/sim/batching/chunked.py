@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from hermes.sim.batching.base import BATCHING, BatchingPolicy
+from hermes.sim.batching.base import BATCHING, BatchingPolicy, require_budget
 from hermes.sim.engine import Batch, Engine
 from hermes.sim.limits import EngineLimits
+from hermes.sim.queues import QueueOrder
 
 __all__ = ["Chunked", "run_prefills"]
 
@@ -18,9 +19,12 @@ class Chunked(BatchingPolicy):
     step that had to preempt.
     """
 
-    def check(self, limits: EngineLimits) -> str:
+    imitates = "vllm"
+
+    def check(self, limits: EngineLimits, order: type[QueueOrder]) -> None:
         """Refuse a budget that could not hold every running decode; see `BatchingPolicy`."""
-        return budget_problem(limits)
+        del order
+        require_budget(limits)
 
     def form(self, engine: Engine) -> Batch:
         """Form the next batch; see `BatchingPolicy`."""
@@ -64,13 +68,3 @@ def run_prefills(engine: Engine, batch: Batch, budget: int) -> tuple[int, bool]:
             victim.granted = 0
     batch.prefills = [entry for entry in batch.prefills if entry[0].ticket >= 0]
     return budget, len(engine.preempted) > before
-
-
-def budget_problem(limits: EngineLimits) -> str:
-    """Return why a token budget cannot hold every running decode, or an empty string."""
-    if limits.max_num_batched_tokens < limits.max_num_seqs:
-        return (
-            f"max_num_batched_tokens ({limits.max_num_batched_tokens}) must be at least "
-            f"max_num_seqs ({limits.max_num_seqs})"
-        )
-    return ""
