@@ -217,6 +217,11 @@ def _check_pipeline(spec: ClientSpec, model: Model) -> None:
             f"pipeline_parallel_size {stages}: {', '.join(_PIPELINED_BATCHING)})",
             "batching",
         )
+    if stages > 1 and spec.prefill_schedule_interval > 1:
+        raise InfeasibleError(
+            "not modelled together with pipeline_parallel_size; leave one of them at 1",
+            "prefill_schedule_interval",
+        )
 
 
 def _hop_seconds_per_token(spec: ClientSpec, model: Model, device: Device) -> float:
@@ -275,6 +280,7 @@ def _limits(
         max_model_len=longest,
         watermark_blocks=int(spec.watermark * blocks),
         long_prefill_token_threshold=spec.long_prefill_token_threshold,
+        prefill_schedule_interval=spec.prefill_schedule_interval,
         reserve_full_prompt=spec.scheduler_reserve_full_isl,
         enable_prefix_caching=spec.enable_prefix_caching,
         swap_blocks=int(spec.swap_space_gb * 1e9 / (kv_bytes * spec.block_size)),

@@ -32,6 +32,7 @@ class Batch:
     repeatable: bool = (
         False  # the next step would be alike until a finish, a shortage or an arrival
     )
+    most_steps: int = 0  # that it may be repeated for; 0: as long as that
 
     def __bool__(self) -> bool:
         return self.decodes > 0 or bool(self.prefills)
@@ -87,6 +88,7 @@ class Engine:
         "queued_blocks",
         "queued_tokens",
         "resumed",
+        "steps",
         "waiting",
         "waits_ended",
     )
@@ -94,6 +96,7 @@ class Engine:
     def __init__(self, limits: EngineLimits, order: QueueOrder, lanes: int = 1) -> None:
         self.limits = limits
         self.waiting = order.queue()
+        self.steps = 0  # completed
         self.queued_blocks = 0  # that the waiting sequences will take, as far as is known
         self.queued_tokens = 0  # that they have to compute
         tickets = count()
@@ -289,13 +292,15 @@ class Engine:
         self.waiting.push_back(sequence)
         return sequence
 
-    def repetitions(self) -> int:
+    def repetitions(self, batch: Batch) -> int:
         """Return for how many steps a pure decode batch, just formed, keeps its members and blocks.
 
         The first of them has its blocks already.
         """
         decoding = self.decoding
         more = decoding.steps_to_finish() - 1
+        if batch.most_steps:
+            more = min(more, batch.most_steps - 1)
         return 1 + decoding.steps_within(self.pool.free, more, after=1)
 
     # -- what a step did ------------------------------------------------------------------------
@@ -307,6 +312,7 @@ class Engine:
         taken here.
         """
         finished: list[Sequence] = []
+        self.steps += steps
         if batch.decodes:
             decoding = self.decoding
             decoding.advance(1)

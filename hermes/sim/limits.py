@@ -20,6 +20,7 @@ class EngineLimits:
     long_prefill_token_threshold: int = 0  # 0: no cap
     reserve_full_prompt: bool = True  # vLLM's scheduler_reserve_full_isl
     enable_prefix_caching: bool = True
+    prefill_schedule_interval: int = 1  # steps from one that carries prompts to the next
     swap_blocks: int = 0  # of host memory for preempted sequences; 0: they are recomputed
 
     def blocks_for(self, tokens: int) -> int:

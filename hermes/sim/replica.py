@@ -207,7 +207,7 @@ class Replica:
     def _durations(self, batch: Batch) -> list[Run]:
         engine, decoding = self.engine, self.engine.decoding
         if not batch.prefills:
-            steps = engine.repetitions() if batch.repeatable and self._fast_forward else 1
+            steps = engine.repetitions(batch) if batch.repeatable and self._fast_forward else 1
             runs = decode_runs(self._costs, batch.decodes, decoding.context, steps)
         else:
             runs = [Run(1, self._mixed_ticks(batch), 0)]

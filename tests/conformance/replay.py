@@ -24,7 +24,7 @@ TICKS_PER_NS = 1000
 NAMES = {"policy": "scheduling_policy"}
 """Options that a scenario calls otherwise: vLLM's command line does, too."""
 
-NEUTRAL = {"prefill_schedule_interval": 1, "num_speculative_tokens": 0, "kv_role": None}
+NEUTRAL = {"num_speculative_tokens": 0, "kv_role": None}
 """Options that Hermes does not have, with the values at which they ask for nothing."""
 
 

@@ -80,8 +80,11 @@ class ReferenceReplica:
         self.batch: list[tuple[Request, int]] = []
         self.ends_at: int | None = None
         self.steps = 0
+        self.last_prefill_step = -limits.prefill_schedule_interval
+        self.prefill_capacity_bound = False
 
     elsewhere = 0  # sequences that run in other batches in flight
+    carried = False  # a prompt, in the step being formed
 
     @property
     def has_work(self) -> bool:
@@ -209,7 +212,9 @@ class ReferenceReplica:
             tokens = threshold
         return min(tokens, budget)
 
-    def schedule_running(self, requests: list[Request], budget: int) -> tuple[int, bool]:
+    def schedule_running(
+        self, requests: list[Request], budget: int, deferring: bool = False
+    ) -> tuple[int, bool]:
         """vLLM's loop over the running list; returns the budget left and whether it preempted."""
         while self.arrived and len(self.running) < self.limits.max_num_seqs:
             request = self.arrived.pop(0)
@@ -221,7 +226,7 @@ class ReferenceReplica:
         # In vLLM a decode never stands behind a prompt half done, but for KV that comes from
         # elsewhere and for capped chunks; there too Hermes gives decodes their token first.
         for request in sorted(requests, key=lambda request: not request.decoding):
-            if not request.running or budget <= 0:
+            if not request.running or budget <= 0 or (deferring and not request.decoding):
                 continue
             tokens = self.chunk(request.known_tokens - request.computed, budget)
             while request.running and not self.allocate(request, tokens):
@@ -232,17 +237,38 @@ class ReferenceReplica:
             if request.running:
                 self.batch.append((request, tokens))
                 budget -= tokens
+                self.carried |= not request.decoding
         return budget, preempted
+
+    @property
+    def defers_prefills(self) -> bool:
+        """vLLM's local prefill cadence."""
+        passed = self.steps + 1 - self.last_prefill_step
+        return (
+            not self.prefill_capacity_bound
+            and passed < self.limits.prefill_schedule_interval
+            and any(request.decoding for request in self.running)
+        )
 
     def schedule_chunked(self) -> None:
         budget = self.limits.max_num_batched_tokens
-        budget, preempted = self.schedule_running(list(self.running), budget)
+        deferring = self.defers_prefills
+        self.carried = False
+        budget, preempted = self.schedule_running(list(self.running), budget, deferring)
         while not preempted and budget > 0 and self.waiting:
             request = self.waiting[0]
-            tokens = self.chunk(request.known_tokens - self.start(request), budget)
+            left = request.known_tokens - self.start(request)
+            if deferring and left > 1:
+                break
+            tokens = self.chunk(left, budget)
             if not self.admit(request, tokens):
                 break
+            self.carried |= left > 1
             budget -= tokens
+        if not preempted and not deferring:
+            self.prefill_capacity_bound = bool(self.waiting)
+        if self.carried:
+            self.last_prefill_step = self.steps + bool(self.batch)
 
     def schedule_mixed(self) -> None:
         whole = self.limits.max_num_batched_tokens

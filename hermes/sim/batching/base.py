@@ -14,8 +14,11 @@ from hermes.sim.registry import Registry
 __all__ = ["BATCHING", "BatchingPolicy", "require_budget"]
 
 
+_PACE = "prefill_schedule_interval"
+
+
 class BatchingPolicy(ABC):
-    """Forms batches with the moves of `Engine`; keeps no state of its own between steps.
+    """Forms batches with the moves of `Engine`; one instance serves one replica.
 
     A policy may mark a pure decode batch `repeatable`: it promises to form the same batch again
     until a sequence finishes, KV blocks run short, or another sequence comes to the head of the
@@ -38,7 +41,11 @@ class BatchingPolicy(ABC):
         Raises:
             InputError: naming the field of the client.
         """
-        del limits, order
+        del order
+        if limits.prefill_schedule_interval > 1:
+            raise InfeasibleError(
+                "only 'chunked' batching holds prompts back; leave it at 1", _PACE
+            )
 
     @abstractmethod
     def form(self, engine: Engine) -> Batch:

@@ -21,7 +21,7 @@ class Mixed(BatchingPolicy):
 
     def check(self, limits: EngineLimits, order: type[QueueOrder]) -> None:
         """Refuse a budget that could not hold every running decode; see `BatchingPolicy`."""
-        del order
+        super().check(limits, order)
         require_budget(limits)
 
     def form(self, engine: Engine) -> Batch:

@@ -192,6 +192,7 @@ def _config(limits: EngineLimits, policy: str) -> Any:
         max_num_seqs=limits.max_num_seqs,
         max_num_batched_tokens=limits.max_num_batched_tokens,
         long_prefill_token_threshold=limits.long_prefill_token_threshold,
+        prefill_schedule_interval=limits.prefill_schedule_interval,
         scheduler_reserve_full_isl=limits.reserve_full_prompt,
         policy=policy,
     )
