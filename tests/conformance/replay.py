@@ -6,16 +6,14 @@ import csv
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 
 from hermes.scenario.loading import build_scenario
-from hermes.sim import simulation
-from hermes.sim.batching import BatchingPolicy
-from hermes.sim.clock import Clock
 from hermes.sim.deployment import resolve
 from hermes.sim.engine import Batch, Engine
+from hermes.sim.replica import Replica
+from hermes.sim.simulation import simulate_deployment
 from hermes.workload import Prefixes, Workload, build_workload
 from tests.conformance.recording import Recording
 
@@ -81,13 +79,17 @@ def replay(
     workload = build_workload(scenario.workload, tuple(scenario.pipelines), scenario.seed, folder)
     workload = _with_more_columns(workload, recording)
     outcome = Replay()
-    client = deployment.clients[0]
-    clock = Clock(initial_time=0)
-    if not fast_forward:
-        client = replace(client, batching=_watched(client.batching, clock, outcome))
-    deployment = replace(deployment, clients=(client,))
-    with patch.object(simulation, "Clock", lambda initial_time: clock):
-        result = simulation.simulate_deployment(scenario, deployment, workload, fast_forward)
+
+    def watch(replica: Replica, start: int, batch: Batch) -> None:
+        outcome.steps.append((start, _tokens(replica.engine, batch)))
+
+    result = simulate_deployment(
+        scenario,
+        deployment,
+        workload,
+        fast_forward,
+        observer=None if fast_forward else watch,
+    )
     columns = result.requests
     outcome.number_of_steps = int(str(result.summary["steps"]))
     outcome.first_token = columns.first_token.tolist()
@@ -119,23 +121,8 @@ def _with_more_columns(workload: Workload, recording: Recording) -> Workload:
     )
 
 
-def _watched(policy: type[BatchingPolicy], clock: Clock, outcome: Replay) -> type[BatchingPolicy]:
-    """Return a policy that notes when `policy` forms which batch."""
-
-    class Watched(policy):  # type: ignore[misc, valid-type]
-        def form(self, engine: Engine) -> Batch:
-            batch: Batch = super().form(engine)
-            if batch:
-                outcome.steps.append((clock.now, _tokens(engine, batch)))
-            return batch
-
-    return Watched
-
-
 def _tokens(engine: Engine, batch: Batch) -> dict[int, int]:
     tokens = {sequence.request_id: chunk for sequence, chunk in batch.prefills}
     if batch.decodes:
-        for _, ticket, sequence in engine.decoding._finishes:
-            if sequence.ticket == ticket:
-                tokens[sequence.request_id] = 1
+        tokens |= {sequence.request_id: 1 for sequence in engine.decoding.members()}
     return tokens
