@@ -101,6 +101,9 @@ def simulate(
         bool,
         typer.Option("--error-bars", help="Say how far the cost model's error moves the metrics."),
     ] = False,
+    check_laws: Annotated[
+        bool, typer.Option("--check", help="Check the simulator's own laws all along.")
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -123,7 +126,7 @@ def simulate(
             }
             bars["rests_on_extrapolation"] = extrapolated
         else:
-            result = run(source.scenario, source.folder)
+            result = run(source.scenario, source.folder, check=check_laws)
     except InputError as error:
         raise source.located(error) from None
     summary: dict[str, Any] = {

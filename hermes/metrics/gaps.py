@@ -39,5 +39,5 @@ class TokenGaps:
         ends = np.cumsum(steps)
         index = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - steps, steps)
         gaps = np.repeat(first, steps) + np.repeat(delta, steps) * index
-        order = np.argsort(gaps, kind="stable")
+        order = np.argsort(gaps)
         return gaps[order], np.repeat(sequences, steps)[order]

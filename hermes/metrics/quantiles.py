@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 __all__ = ["PERCENTILES", "describe", "describe_weighted"]
 
 PERCENTILES = (50, 90, 95, 99)
+_HALF = 24
 
 
 def describe(values: Sequence[float]) -> dict[str, float | None]:
@@ -41,8 +42,7 @@ def describe_weighted(
         return describe(())
     upto = np.cumsum(counts)
     total = int(upto[-1])
-    mean = fsum((values / scale * counts).tolist()) / total
-    result: dict[str, float | None] = {"mean": mean}
+    result: dict[str, float | None] = {"mean": _weighted_sum(values, counts) / scale / total}
     for percent in PERCENTILES:
         rank = (total - 1) * percent / 100
         low = int(rank)
@@ -50,3 +50,9 @@ def describe_weighted(
         below, above = int(values[first]) / scale, int(values[second]) / scale
         result[f"p{percent}"] = below + (above - below) * (rank - low)
     return result
+
+
+def _weighted_sum(values: NDArray[np.int64], counts: NDArray[np.int64]) -> int:
+    """Return the sum of `values * counts`, exactly: 64 bits may not hold it."""
+    low = (1 << _HALF) - 1
+    return (int(np.dot(values >> _HALF, counts)) << _HALF) + int(np.dot(values & low, counts))

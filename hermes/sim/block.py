@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hermes.costs.step import StepCost
 
-__all__ = ["Run", "decode_runs", "steps_reaching", "total"]
+__all__ = ["Block", "Run", "decode_block", "one_step", "steps_reaching"]
 
 
 class Run(NamedTuple):
@@ -33,29 +33,44 @@ class Run(NamedTuple):
         return steps
 
 
-def decode_runs(costs: StepCost, sequences: int, context_tokens: int, steps: int) -> list[Run]:
-    """Return `steps` decode steps of a fixed batch as runs, one for each cost segment crossed."""
+class Block(NamedTuple):
+    """Runs one after the other, and their steps and ticks together."""
+
+    runs: tuple[Run, ...]
+    steps: int
+    ticks: int
+
+
+def one_step(ticks: int) -> Block:
+    """Return a block of a single step."""
+    return Block((Run(1, ticks, 0),), 1, ticks)
+
+
+def decode_block(costs: StepCost, sequences: int, context_tokens: int, steps: int) -> Block:
+    """Return `steps` decode steps of a fixed batch, with a run for each cost segment crossed."""
     limit, base, slope = costs.decode_segment(sequences, context_tokens)
+    delta = slope * sequences
+    first = base + slope * context_tokens
     if context_tokens + (steps - 1) * sequences < limit:
-        return [Run(steps, base + slope * context_tokens, slope * sequences)]
+        ticks = steps * first + delta * (steps * (steps - 1) // 2)
+        return Block((Run(steps, first, delta),), steps, ticks)
     runs: list[Run] = []
-    while steps > 0:
-        limit, base, slope = costs.decode_segment(sequences, context_tokens)
-        inside = min(steps, -((context_tokens - limit) // sequences))
-        runs.append(Run(inside, base + slope * context_tokens, slope * sequences))
-        steps -= inside
+    left, ticks = steps, 0
+    while True:
+        inside = -((context_tokens - limit) // sequences)
+        inside = min(inside, left)
+        runs.append(Run(inside, first, delta))
+        ticks += inside * first + delta * (inside * (inside - 1) // 2)
+        left -= inside
+        if not left:
+            return Block(tuple(runs), steps, ticks)
         context_tokens += inside * sequences
-    return runs
+        limit, base, slope = costs.decode_segment(sequences, context_tokens)
+        delta = slope * sequences
+        first = base + slope * context_tokens
 
 
-def total(runs: list[Run]) -> tuple[int, int]:
-    """Return the steps of several runs and how long they take."""
-    if len(runs) == 1:
-        return runs[0].steps, runs[0].ticks(runs[0].steps)
-    return sum(run.steps for run in runs), sum(run.ticks(run.steps) for run in runs)
-
-
-def steps_reaching(runs: list[Run], ticks: int) -> tuple[int, int]:
+def steps_reaching(runs: tuple[Run, ...], ticks: int) -> tuple[int, int]:
     """Return the fewest steps that take at least `ticks`, and how long they take.
 
     All of them when even they take less.

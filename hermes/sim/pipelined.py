@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from simpy import Event
 
-from hermes.sim.block import decode_runs
+from hermes.sim.block import decode_block
 from hermes.sim.clock import Alarm, Clock
 from hermes.sim.engine import Batch
 from hermes.sim.replica import Replica, ReplicaListener, ReplicaSetup
@@ -129,8 +129,7 @@ class PipelinedReplica(Replica):
         if batch.prefills:
             ticks = self._mixed_ticks(batch)
         else:
-            context = engine.decoding.context
-            ticks = decode_runs(self._costs, batch.decodes, context, 1)[0].first
+            ticks = decode_block(self._costs, batch.decodes, engine.decoding.context, 1).ticks
         if engine.moved_tokens:
             ticks += self._move_ticks(engine.moved_tokens)
             engine.moved_tokens = 0

@@ -18,7 +18,7 @@ from hermes.costs.step import StepCost
 from hermes.errors import SimulationError
 from hermes.metrics.gaps import TokenGaps
 from hermes.sim.batching import BatchingPolicy
-from hermes.sim.block import Run, decode_runs, steps_reaching, total
+from hermes.sim.block import Block, Run, decode_block, one_step, steps_reaching
 from hermes.sim.clock import Alarm, Clock, begin_priority, end_priority
 from hermes.sim.engine import Batch, Engine
 from hermes.sim.sequence import Sequence
@@ -112,7 +112,7 @@ class Replica:
         self._end, self._begin = end_priority(index), begin_priority(index)
         self._idle: Alarm | None = None
         self._alarm: Alarm | None = None  # the end of the block under way
-        self._block: list[Run] = []
+        self._block: tuple[Run, ...] = ()
         self._block_steps = 0
         self._block_start = 0
         self._barren_steps = 0  # since a token was sampled
@@ -168,9 +168,8 @@ class Replica:
             if not batch:
                 yield self._idling()  # all that waits, waits for KV to come or go
                 continue
-            runs = self._durations(batch)
-            self._block, self._block_start = runs, env.now
-            self._block_steps, ticks = total(runs)
+            self._block, self._block_steps, ticks = self._durations(batch)
+            self._block_start = env.now
             self._alarm = Alarm(env).set(ticks, self._end)
             if self._layerwise:
                 self._announce_prompts(batch, env.now + ticks)
@@ -213,17 +212,17 @@ class Replica:
         """Whether it is in order that nothing can run: all that waits, waits for a transfer."""
         return bool(self.engine.parked)
 
-    def _durations(self, batch: Batch) -> list[Run]:
-        engine, decoding = self.engine, self.engine.decoding
-        if not batch.prefills:
-            steps = engine.repetitions(batch) if batch.repeatable and self._fast_forward else 1
-            runs = decode_runs(self._costs, batch.decodes, decoding.context, steps)
+    def _durations(self, batch: Batch) -> Block:
+        engine = self.engine
+        if batch.prefills:
+            block = one_step(self._mixed_ticks(batch))
         else:
-            runs = [Run(1, self._mixed_ticks(batch), 0)]
+            steps = engine.repetitions(batch) if batch.repeatable and self._fast_forward else 1
+            block = decode_block(self._costs, batch.decodes, engine.decoding.context, steps)
         if engine.moved_tokens:
-            runs[0] = Run(1, runs[0].first + self._move_ticks(engine.moved_tokens), 0)
+            block = one_step(block.ticks + self._move_ticks(engine.moved_tokens))
             engine.moved_tokens = 0
-        return runs
+        return block
 
     def _mixed_ticks(self, batch: Batch) -> int:
         decoding = self.engine.decoding
@@ -243,7 +242,9 @@ class Replica:
         now, steps = self._env.now, self._block_steps
         self.steps += steps
         self.busy_ticks += now - self._block_start
-        self.computed_tokens += batch.decodes * steps + sum(n for _, n in batch.prefills)
+        self.computed_tokens += batch.decodes * steps
+        for _, tokens in batch.prefills:
+            self.computed_tokens += tokens
         self._log_gaps(batch, steps)
         self._block_steps = 0
         self._book(batch, steps, now)

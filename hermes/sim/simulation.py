@@ -39,19 +39,23 @@ class SimulationResult:
     workload_source: str
 
 
-def simulate(scenario: Scenario, folder: Path | None = None) -> SimulationResult:
+def simulate(
+    scenario: Scenario, folder: Path | None = None, check: bool = False
+) -> SimulationResult:
     """Simulate a scenario until every request is served.
 
     Args:
         scenario: The scenario; the same one, with its seed, gives the same result bit by bit.
         folder: Where relative paths in it start; default: the current folder.
+        check: Whether the engines' laws are checked all along, at some cost in time.
 
     Raises:
         InputError: the scenario names what does not exist, or a deployment that cannot.
+        SimulationError: a law of the simulator was broken.
     """
     deployment = resolve(scenario, folder)
     workload = build_workload(scenario.workload, tuple(scenario.pipelines), scenario.seed, folder)
-    return simulate_deployment(scenario, deployment, workload)
+    return simulate_deployment(scenario, deployment, workload, check=check)
 
 
 def simulate_deployment(

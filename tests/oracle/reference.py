@@ -13,6 +13,12 @@ from hermes.costs.step import StepCost
 from hermes.sim.limits import EngineLimits
 from tests.oracle.blocks import Block, ReferencePool
 
+MOST_BARREN_STEPS = 5_000
+
+
+class NeverEndsError(Exception):
+    """Requests take KV blocks from each other in turn, for ever, as they would in vLLM."""
+
 
 @dataclass(eq=False)
 class Request:
@@ -82,6 +88,7 @@ class ReferenceReplica:
         self.steps = 0
         self.last_prefill_step = -limits.prefill_schedule_interval
         self.prefill_capacity_bound = False
+        self.barren_steps = 0
 
     elsewhere = 0  # sequences that run in other batches in flight
     carried = False  # a prompt, in the step being formed
@@ -380,6 +387,10 @@ class ReferenceReplica:
             self.running.remove(request)
             self.pool.release(request.blocks)
             request.running = False
+        sampled = any(request.computed == request.known_tokens - 1 for request, _ in self.batch)
+        self.barren_steps = 0 if sampled else self.barren_steps + 1
+        if self.barren_steps > MOST_BARREN_STEPS:
+            raise NeverEndsError
         self.batch = []
         self.ends_at = None
         self.steps += 1
