@@ -16,14 +16,17 @@ from hermes.sim.deployment import ClientPlan
 from hermes.sim.engine import Engine
 from hermes.sim.replica import Observer, Replica, ReplicaSetup
 from hermes.sim.sequence import Sequence
-from tests.conformance.recording import Recording
+from tests.conformance.recording import Recording, Request
 
 TICKS_PER_NS = 1000
 
 
 @dataclass
 class Pool:
-    """One replica of a pool and its requests' fates, in ticks; the listener of the replica."""
+    """One replica of a pool, what became of its requests, in ticks; hears the replica out.
+
+    First tokens are those a prefill pool gives; the steps say when a decode pool gives its first.
+    """
 
     recording: Recording
     plan: ClientPlan
@@ -35,7 +38,9 @@ class Pool:
 
     def run(self) -> Replica:
         count = len(self.recording.case.requests)
-        self.first_token, self.last_token = [-1] * count, [-1] * count
+        sends = self.recording.case.options["kv_role"] == "kv_producer"
+        self.first_token = [-1] * count if sends else []
+        self.last_token = [-1] * count
         self.preemptions = [0] * count
         self.clock = Clock(initial_time=0)
         setup = ReplicaSetup(
@@ -59,28 +64,13 @@ class Pool:
             arrival = request.arrival_ns * TICKS_PER_NS
             if arrival > self.clock.now:
                 yield self.clock.timeout(arrival - self.clock.now)
-            # vLLM's decode engine computes the last prompt token again and samples from it
-            more = 1 if sends else 0
-            sequence = Sequence(
-                number, arrival, request.prompt_tokens, request.output_tokens + more
-            )
-            if sends:
-                sequence.hand_off = True
-            else:
-                sequence = Sequence(
-                    number, arrival, request.prompt_tokens - 1, request.output_tokens + 1
-                )
-                sequence.remote = request.prompt_tokens - 1
-                sequence.target = request.prompt_tokens
-            self.replica.submit(sequence)
+            self.replica.submit(_sender(number, request) if sends else _receiver(number, request))
 
-    def _transfer(self, sequence: Sequence, arrived: bool) -> Generator[Event, None, None]:
-        number = sequence.request_id
-        ticks = self.recording.case.requests[number].transfer_ns * TICKS_PER_NS
-        yield self.clock.timeout(ticks)
-        if arrived:
-            sequence.first_token = self.clock.now
-            sequence.last_token = self.clock.now
+    def _transfer(self, sequence: Sequence) -> Generator[Event, None, None]:
+        request = self.recording.case.requests[sequence.request_id]
+        yield self.clock.timeout(request.transfer_ns * TICKS_PER_NS)
+        if sequence.remote:
+            sequence.first_token = sequence.last_token = self.clock.now
             self.replica.engine.received(sequence)
         else:
             self.replica.engine.sent(sequence)
@@ -93,10 +83,36 @@ class Pool:
     def prefilled(self, replica: Replica, sequence: Sequence, now: int) -> None:
         self.first_token[sequence.request_id] = self.last_token[sequence.request_id] = now
         self.preemptions[sequence.request_id] = sequence.preemptions
-        self.clock.process(self._transfer(sequence, arrived=False))
+        self.clock.process(self._transfer(sequence))
 
     def fetching(self, replica: Replica, sequence: Sequence) -> None:
-        self.clock.process(self._transfer(sequence, arrived=True))
+        self.clock.process(self._transfer(sequence))
 
     def finishing_prompt(self, replica: Replica, sequence: Sequence, begin: int, end: int) -> None:
         raise NotImplementedError
+
+
+def _sender(number: int, request: Request) -> Sequence:
+    """A request that goes on elsewhere after the one token that the recording lets it have."""
+    assert request.output_tokens == 1
+    sequence = Sequence(number, request.arrival_ns * TICKS_PER_NS, request.prompt_tokens, 2)
+    sequence.hand_off = True
+    return sequence
+
+
+def _receiver(number: int, request: Request) -> Sequence:
+    """A request whose KV is to come.
+
+    vLLM's decode engine loads the prompt's KV, computes the last prompt token again and samples the
+    first token from it. In Hermes the prefill replica has sampled that one. So a recorded request
+    is one here whose prompt is a token shorter and whose first token came with the KV.
+    """
+    sequence = Sequence(
+        number,
+        request.arrival_ns * TICKS_PER_NS,
+        request.prompt_tokens - 1,
+        request.output_tokens + 1,
+    )
+    sequence.remote = request.prompt_tokens - 1
+    sequence.target = request.prompt_tokens
+    return sequence

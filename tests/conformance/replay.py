@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from hermes.errors import InputError
 from hermes.scenario.loading import build_scenario
 from hermes.sim.deployment import resolve
 from hermes.sim.engine import Batch, Engine
 from hermes.sim.replica import Replica
 from hermes.sim.simulation import simulate_deployment
 from hermes.workload import Prefixes, Workload, build_workload
+from tests.conformance.pool_replay import Pool
 from tests.conformance.recording import Recording
 
 TICKS_PER_NS = 1000
@@ -22,15 +24,18 @@ TICKS_PER_NS = 1000
 NAMES = {"policy": "scheduling_policy"}
 """Options that a scenario calls otherwise: vLLM's command line does, too."""
 
-NEUTRAL = {"num_speculative_tokens": 0, "kv_role": None}
+NEUTRAL = {"num_speculative_tokens": 0}
 """Options that Hermes does not have, with the values at which they ask for nothing."""
+
+ROLE = "kv_role"
+"""What a pool's replica does with KV; a scenario says it by `serves`, and needs both pools."""
 
 
 @dataclass
 class Replay:
     """What Hermes did, in ticks: each step's start and tokens by request, and what came of it.
 
-    The steps stay empty when they were fast-forwarded.
+    The steps stay empty when they were fast-forwarded, the first tokens where others sample them.
     """
 
     steps: list[tuple[int, dict[int, int]]] = field(default_factory=list)
@@ -46,7 +51,7 @@ def scenario_mapping(recording: Recording, folder: Path, batching: str) -> dict[
     options = {
         NAMES.get(name, name): value
         for name, value in case.options.items()
-        if name not in NEUTRAL or value != NEUTRAL[name]
+        if name != ROLE and (name not in NEUTRAL or value != NEUTRAL[name])
     }
     cost = case.cost
     return {
@@ -83,13 +88,16 @@ def replay(
     def watch(replica: Replica, start: int, batch: Batch) -> None:
         outcome.steps.append((start, _tokens(replica.engine, batch)))
 
-    result = simulate_deployment(
-        scenario,
-        deployment,
-        workload,
-        fast_forward,
-        observer=None if fast_forward else watch,
-    )
+    observer = None if fast_forward else watch
+    if recording.case.options[ROLE]:
+        if "prefill" not in deployment.clients[0].batching.serves:
+            raise InputError(f"batching {batching!r} serves whole requests, no pools")
+        pool = Pool(recording, deployment.clients[0], fast_forward, observer)
+        outcome.number_of_steps = pool.run().steps
+        outcome.first_token, outcome.last_token = pool.first_token, pool.last_token
+        outcome.preemptions = pool.preemptions
+        return outcome
+    result = simulate_deployment(scenario, deployment, workload, fast_forward, observer=observer)
     columns = result.requests
     outcome.number_of_steps = int(str(result.summary["steps"]))
     outcome.first_token = columns.first_token.tolist()
