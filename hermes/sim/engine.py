@@ -165,18 +165,21 @@ class Engine:
 
     def could_admit(self, sequence: Sequence) -> bool:
         """Whether there is a place, and perhaps room, for a sequence at the head of the queue."""
-        if sequence.remote:
-            return self.limits.blocks_for(sequence.remote) <= self.pool.free
         if self.num_running >= self.limits.max_num_seqs:
             return False
+        if sequence.remote:
+            return self.limits.blocks_for(sequence.remote + 1) <= self.pool.free
         if sequence.prefix or not self.limits.reserve_full_prompt:
             return True
         return self.limits.blocks_for(sequence.target) <= self.pool.free
 
     # -- moves of a batching policy -------------------------------------------------------------
 
-    def grow_decodes(self) -> bool:
+    def grow_decodes(self, joining: bool = True) -> bool:
         """Take the blocks the next decode step needs; preempt while short.
+
+        Sequences whose KV has come from elsewhere join the step, unless any is preempted. A policy
+        that computes prompts as well lets them join after those, by `join_arrived`.
 
         vLLM walks the running list and preempts whenever one request finds no block. Whom it
         preempts does not depend on who asks, so what remains at the end is what remains when the
@@ -187,15 +190,44 @@ class Engine:
         """
         lane, preempted = self._lane, False
         lane.grown = False
-        if self.arrived:
-            self._join_arrived()
         while (needed := self.decoding.next_blocks) > self.pool.free:
             self.preempt_one()
             preempted = True
         if needed:
             self.pool.take(needed)
         lane.grown = True
+        if joining and not preempted:
+            self.join_arrived(len(self.arrived))
         return preempted
+
+    def join_arrived(self, most: int) -> int:
+        """Let up to `most` sequences whose KV has come from elsewhere decode in this step.
+
+        They join in the order in which they were given blocks, while there are places.
+
+        Returns:
+            How many did.
+        """
+        if not self.arrived:
+            return 0
+        there = {sequence.request_id: sequence for sequence in self.arrived}
+        places = min(most, self.limits.max_num_seqs - self.num_running)
+        joined = 0
+        for sequence in [there[request] for request in self.parked if request in there]:
+            tokens, held = self.parked[sequence.request_id]
+            blocks_for = self.limits.blocks_for
+            needed = blocks_for(sequence.computed + 1) - blocks_for(tokens)
+            if joined == places or needed > self.pool.free:
+                break
+            self.pool.take(needed)
+            del self.parked[sequence.request_id]
+            self.arrived.remove(sequence)
+            sequence.held = held
+            self._running.append(sequence)
+            self.decoding.join(sequence)
+            self.resumed.append(sequence)
+            joined += 1
+        return joined
 
     def extend(self, sequence: Sequence, tokens: int) -> bool:
         """Take the blocks for `tokens` more prompt tokens; preempt while short.
@@ -367,26 +399,30 @@ class Engine:
         self.arrived.append(sequence)
 
     def fetch(self) -> None:
-        """Take the blocks of those at the head of the queue whose KV is to come, while they fit."""
-        while self.waiting and self.waiting.head.remote:
+        """Take the blocks of those at the head of the queue whose KV is to come, while they fit.
+
+        As in vLLM, while there is a place to run, beside what prompts already begun will take, and
+        with room for the token that comes next.
+        """
+        limits = self.limits
+        while self.waiting and self.waiting.head.remote and self.num_running < limits.max_num_seqs:
             sequence = self.waiting.head
-            reserve = self.limits.watermark_blocks if self.parked or self.num_running else 0
-            blocks = self.limits.blocks_for(sequence.remote)
-            if blocks + reserve > self.pool.free:
+            blocks = limits.blocks_for(sequence.remote + 1)
+            if blocks + self._reserve() + self._promised() > self.pool.free:
                 break
             self._leave_queue(sequence)
             self.pool.take(blocks)
-            self.parked[sequence.request_id] = (sequence.remote, [])
+            self.parked[sequence.request_id] = (sequence.remote + 1, [])
             self.fetching.append(sequence)
 
-    def _join_arrived(self) -> None:
-        places = self.limits.max_num_seqs - self.num_running
-        for sequence in self.arrived[:places]:
-            _, sequence.held = self.parked.pop(sequence.request_id)
-            self._running.append(sequence)
-            self.decoding.join(sequence)
-            self.resumed.append(sequence)
-        del self.arrived[:places]
+    def _promised(self) -> int:
+        """Return the blocks that prompts already begun have yet to take."""
+        blocks_for = self.limits.blocks_for
+        return sum(
+            blocks_for(s.target) - blocks_for(s.computed + s.granted)
+            for lane in self.lanes
+            for s in lane.prefilling
+        )
 
     # -- the queue and the running list ---------------------------------------------------------
 

@@ -146,11 +146,16 @@ class ReferenceReplica:
         """Take blocks for those at the head of the queue whose KV is to come."""
         while self.waiting and self.waiting[0].remote:
             request = self.waiting[0]
-            reserve = self.limits.watermark_blocks if self.parked or self.running else 0
-            if self.blocks_for(request.prompt) + reserve > len(self.pool.free):
+            reserve = self.limits.watermark_blocks if self.running else 0
+            begun = [r for r in self.running if not r.decoding]
+            reserve += sum(self.blocks_for(r.known_tokens) - len(r.blocks) for r in begun)
+            blocks = self.blocks_for(request.prompt + 1)
+            if len(self.running) >= self.limits.max_num_seqs:
+                break
+            if blocks + reserve > len(self.pool.free):
                 break
             self.waiting.pop(0)
-            request.blocks = self.pool.take(self.blocks_for(request.prompt))
+            request.blocks = self.pool.take(blocks)
             self.parked.append(request)
             self.fetching.append(request)
 
@@ -223,12 +228,6 @@ class ReferenceReplica:
         self, requests: list[Request], budget: int, deferring: bool = False
     ) -> tuple[int, bool]:
         """vLLM's loop over the running list; returns the budget left and whether it preempted."""
-        while self.arrived and len(self.running) < self.limits.max_num_seqs:
-            request = self.arrived.pop(0)
-            self.parked.remove(request)
-            self.running.append(request)
-            requests.append(request)
-            request.running = request.decoding = True
         preempted = False
         # In vLLM a decode never stands behind a prompt half done, but for KV that comes from
         # elsewhere and for capped chunks; there too Hermes gives decodes their token first.
@@ -245,6 +244,17 @@ class ReferenceReplica:
                 self.batch.append((request, tokens))
                 budget -= tokens
                 self.carried |= not request.decoding
+        if not preempted:
+            for request in [r for r in self.parked if r in self.arrived]:
+                if budget <= 0 or len(self.running) >= self.limits.max_num_seqs:
+                    break
+                self.parked.remove(request)
+                self.arrived.remove(request)
+                self.running.append(request)
+                request.running = request.decoding = True
+                assert self.allocate(request, 1)
+                self.batch.append((request, 1))
+                budget -= 1
         return budget, preempted
 
     @property

@@ -33,7 +33,7 @@ class Chunked(BatchingPolicy):
     def form(self, engine: Engine) -> Batch:
         """Form the next batch; see `BatchingPolicy`."""
         held = self._cadence.held_steps(engine)
-        preempted = engine.grow_decodes()
+        preempted = engine.grow_decodes(joining=False)
         batch = Batch()
         budget = engine.limits.max_num_batched_tokens - engine.decoding.size
         carried = resumed = False
@@ -41,6 +41,7 @@ class Chunked(BatchingPolicy):
             budget, refused, carried = run_prefills(engine, batch, budget)
             preempted = preempted or refused
         if not preempted:
+            budget -= engine.join_arrived(budget)
             while engine.waiting and budget > 0 and not (held and engine.next_tokens() > 1):
                 admitted = engine.admit(budget)
                 if admitted is None:
