@@ -4,8 +4,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-OUT ?= runs/chat-on-which-gpu
-STUDY ?= chat-on-which-gpu
 
 .PHONY: help demo test test-slow lint type arrows bench results check clean
 
@@ -23,9 +21,17 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,dev]'
 	@touch $@ $(VENV)/.runtime
 
-demo: $(VENV)/.runtime  ## Which GPU serves chat at the lowest cost? Writes a report to $(OUT).
-	@rm -rf $(OUT)
-	$(BIN)/hermes sweep $(STUDY) --out $(OUT) $(if $(TRACE),--set 'workload.requests={trace: azure-2023, path: $(abspath $(TRACE))}')
+# With TRACE=path/to/AzureLLMInferenceTrace_conv.csv the same question is asked of the real trace.
+ifdef TRACE
+DEMO := chat-on-which-gpu-azure
+DEMO_OPTIONS := --set 'workload.requests.path=$(abspath $(TRACE))'
+else
+DEMO := chat-on-which-gpu
+endif
+
+demo: $(VENV)/.runtime  ## Which GPU serves chat at the lowest cost? Writes a report to runs/.
+	@rm -rf runs/$(DEMO)
+	$(BIN)/hermes sweep $(DEMO) --out runs/$(DEMO) $(DEMO_OPTIONS)
 
 test: $(VENV)/.dev  ## The test suite, within five minutes on two cores.
 	$(BIN)/python -m pytest

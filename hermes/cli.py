@@ -233,7 +233,7 @@ def sweep(
         typer.echo(
             f"interrupted; finish with: hermes sweep {study} --out {folder} --resume", err=True
         )
-        raise typer.Exit(130)
+        raise typer.Exit(outcome.exit_code or 1)
     if report:
         from hermes.results import write_report
 
@@ -364,11 +364,69 @@ def calibrate(
 
 
 @app.command()
+def profile(
+    out: Annotated[Path, typer.Option(help="Folder for the table and what goes with it.")] = Path(
+        "profile"
+    ),
+    device: Annotated[str, typer.Option(help="auto (a GPU), cuda or cpu.")] = "auto",
+    device_name: Annotated[
+        str, typer.Option(help="Name for scenarios. [default: the catalog's, or the driver's]")
+    ] = "",
+    minutes: Annotated[float, typer.Option(help="Time for everything.")] = 10.0,
+    operators: Annotated[
+        list[str], typer.Option(help="Measure only these families; may be repeated.")
+    ] = [],  # noqa: B006
+    models: Annotated[
+        list[str], typer.Option(help="Measure the shapes of these models; may be repeated.")
+    ] = [],  # noqa: B006
+    everything: Annotated[
+        bool, typer.Option("--all", help="Check whole steps and a served trace too.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue in the folder.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure the operators of this machine's device; write a table that scenarios name."""
+    from hermes.profile import Request
+    from hermes.profile import profile as run
+    from hermes.results.terminal import facts_text
+
+    facts = run(
+        Request(
+            out=out,
+            device=device,
+            device_name=device_name,
+            minutes=minutes,
+            operators=tuple(operators),
+            models=tuple(models),
+            everything=everything,
+            resume=resume,
+            quiet=quiet,
+        )
+    )
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+    elif not quiet:
+        typer.echo(facts_text(facts))
+        typer.echo(f"\nwrote {out / 'table.csv'}; try: hermes simulate {out / 'scenario.yaml'}")
+    if facts["interrupted"]:
+        raise typer.Exit(130)
+
+
+@app.command()
 def catalog(listing: Listing, as_json: AsJson = False) -> None:
     """List what Hermes knows: devices, models, metrics or policies."""
     from hermes.sim.explain import list_known
 
     rows = list_known(listing.value)
+    if listing is Listing.metrics:
+        from hermes.evaluation import CAPACITY_METRICS
+
+        found = CAPACITY_METRICS.values()
+        rows += [
+            {"name": m.name, "unit": m.unit, "better": m.better, "meaning": m.meaning}
+            for m in found
+        ]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:

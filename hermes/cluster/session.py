@@ -8,6 +8,7 @@ started here is stopped, and never by `ray stop`, which ends every Ray of the ma
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import platform
 import shutil
@@ -20,7 +21,7 @@ from typing import Any
 from hermes import __version__
 from hermes.errors import HermesError, InputError
 
-__all__ = ["RaySession"]
+__all__ = ["RaySession", "remove_abandoned"]
 
 _QUIET = {
     # `uv run` would make Ray build an environment for every worker, and change its directory.
@@ -28,7 +29,9 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning about tasks without GPUs
 }
-_LONGEST_TEMP = 24  # Ray adds about 75 characters, and a socket's path may have 107
+_PREFIX = "hermes-ray-"
+_MARK = ".driver"
+_LONGEST_TEMP = 20  # Ray adds about 75 characters, and a socket's path may have 107
 _OBJECT_STORE_BYTES = 256 * 2**20
 _ANSWER_S = 10.0
 _PROBE_S = 60.0
@@ -43,12 +46,14 @@ class RaySession:
         local: Whether its workers are on this machine.
         owned: Whether `close` stops it.
         folder: Its private folder, or empty.
+        mark: Descriptor of the lock that says the folder is in use, or -1.
     """
 
     cpus: int
     local: bool
     owned: bool
     folder: str = ""
+    mark: int = -1
 
     @classmethod
     def start(cls, workers: int | None = None, address: str | None = None) -> RaySession:
@@ -88,7 +93,9 @@ class RaySession:
         parent = tempfile.gettempdir()
         if len(parent) > _LONGEST_TEMP:
             parent = str(Path(os.sep, "tmp"))
-        folder = tempfile.mkdtemp(prefix="hermes-", dir=parent)
+        remove_abandoned(Path(parent))
+        folder = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
+        mark = _marked(Path(folder))
         try:
             ray.init(
                 address="local",
@@ -101,12 +108,13 @@ class RaySession:
                 _temp_dir=folder,
             )
         except Exception as error:
+            os.close(mark)
             shutil.rmtree(folder, ignore_errors=True)
             raise HermesError(
                 f"Ray does not start on this machine ({_first_line(error)}); `--workers 0` runs "
                 "the study without it, in one process"
             ) from error
-        return cls(cpus, local=True, owned=True, folder=folder)
+        return cls(cpus, local=True, owned=True, folder=folder, mark=mark)
 
     @classmethod
     def _joined(cls, ray: Any, workers: int | None, address: str) -> RaySession:
@@ -134,6 +142,38 @@ class RaySession:
         ray.shutdown()
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
+            os.close(self.mark)
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Remove the private folders of Rays whose driver was killed.
+
+    A driver holds a lock in its folder for as long as it lives; the kernel lets go of it when the
+    driver dies, however it does.
+    """
+    for folder in parent.glob(f"{_PREFIX}*"):
+        mark = folder / _MARK
+        try:
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            descriptor = os.open(mark, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            continue  # not a folder of ours, or one that is just being made
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(descriptor)
+
+
+def _marked(folder: Path) -> int:
+    """Lock a folder as in use; return the descriptor that holds the lock."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = os.open(folder / _MARK, flags, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
 
 
 def _require_answer(address: str) -> None:

@@ -10,24 +10,26 @@ from __future__ import annotations
 import dataclasses
 import socket
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from hermes import __version__
 from hermes.cluster.data import DataFile, with_local_files
+from hermes.cluster.memory_limit import memory_limit
 from hermes.cluster.time_limit import OutOfTimeError, time_limit
 from hermes.costs.step import StepCost
 from hermes.errors import InfeasibleError
+from hermes.evaluation import EvaluationSpec, Runner, evaluate
 from hermes.scenario.loading import build_scenario
 from hermes.scenario.overrides import apply_overrides
 from hermes.scenario.scenario import Scenario
 from hermes.scenario.workload import WorkloadSpec
 from hermes.sim.deployment import ClientPlan, Deployment, resolve
-from hermes.sim.simulation import simulate_deployment
 from hermes.workload import Workload, build_workload
 
 __all__ = ["Row", "Trial", "TrialSetup", "failure", "run_trial"]
@@ -35,6 +37,7 @@ __all__ = ["Row", "Trial", "TrialSetup", "failure", "run_trial"]
 Row = dict[str, Any]
 
 _LONGEST_ERROR = 1000
+_KEPT_REQUESTS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +49,18 @@ class TrialSetup:
         folder: Where relative paths in it start.
         time_limit_s: Longest a trial may take; None for ever.
         files: The files the scenarios read, by content.
+        evaluation: How a candidate is judged.
+        watched: Metrics whose intervals decide how many replicates are enough.
+        memory_limit_gib: Most memory a trial may add to its process; None for any.
     """
 
     scenario: Mapping[str, Any]
     folder: str | None = None
     time_limit_s: float | None = None
     files: tuple[DataFile, ...] = ()
+    evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
+    watched: tuple[str, ...] = ()
+    memory_limit_gib: float | None = None
 
     @property
     def home(self) -> Path | None:
@@ -85,11 +94,19 @@ def run_trial(setup: TrialSetup, trial: Trial) -> Row:
     row = _blank(trial)
     started = time.perf_counter()
     try:
-        with time_limit(setup.time_limit_s):
+        with time_limit(setup.time_limit_s), memory_limit(setup.memory_limit_gib):
             row |= _simulated(setup, trial)
     except OutOfTimeError:
         message = f"stopped after its time limit of {setup.time_limit_s:g} s"
         row |= _failed("timeout", "TrialTimeoutError", message)
+    except MemoryError:
+        _shelf().clear()
+        message = (
+            f"stopped when it held {setup.memory_limit_gib:g} GiB, its memory limit"
+            if (setup.memory_limit_gib is not None)
+            else "ran out of memory"
+        )
+        row |= _failed("failed", "OutOfMemoryError", message)
     except InfeasibleError as error:
         row |= _failed("infeasible", type(error).__name__, str(error))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a trial's failure is its row
@@ -137,30 +154,56 @@ def _simulated(setup: TrialSetup, trial: Trial) -> Row:
     used = tuple(file for file in setup.files if file.name in trial.files)
     scenario = build_scenario(with_local_files(mapping, used, setup.home))
     deployment = _warm(scenario, resolve(scenario, setup.home))
-    workload = _built_workload(
-        scenario.workload.model_dump_json(),
+    build = partial(
+        _built_workload,
         tuple(scenario.pipelines),
-        scenario.seed,
         setup.folder,
         tuple(file.digest for file in used),
     )
-    result = simulate_deployment(scenario, deployment, workload)
+    metrics, cost_model = _judged(setup, Runner(scenario, deployment, build))
     return {
         "status": "completed",
         "error_type": None,
         "error": None,
-        **result.summary,
-        "cost_model": result.cost_model,
+        **metrics,
+        "cost_model": cost_model,
     }
 
 
-@lru_cache(maxsize=4)
+def _judged(setup: TrialSetup, runner: Runner) -> tuple[dict[str, Any], str]:
+    if not setup.evaluation.plain:
+        found = evaluate(setup.evaluation, runner, setup.watched)
+        return dict(found), runner.deployment.cost_model
+    seed = runner.scenario.seed
+    result = runner.run(seed, runner.workload(seed))
+    return dict(result.summary), result.cost_model
+
+
 def _built_workload(
-    spec: str, pipelines: tuple[str, ...], seed: int, folder: str | None, digests: tuple[str, ...]
+    pipelines: tuple[str, ...],
+    folder: str | None,
+    digests: tuple[str, ...],
+    spec: WorkloadSpec,
+    seed: int,
 ) -> Workload:
-    del digests  # part of the key: the same path may hold other content later
+    """Build requests, or return those this process built before; a few million are kept."""
+    # The digests are part of the key: the same path may hold other content later.
+    key = repr((spec.model_dump_json(), pipelines, seed, folder, digests))
+    shelf = _shelf()
+    if key in shelf:
+        shelf.move_to_end(key)
+        return shelf[key]
     home = None if folder is None else Path(folder)
-    return build_workload(WorkloadSpec.model_validate_json(spec), pipelines, seed, home)
+    built = shelf[key] = build_workload(spec, pipelines, seed, home)
+    while len(shelf) > 1 and sum(len(w.arrival_ticks) for w in shelf.values()) > _KEPT_REQUESTS:
+        shelf.popitem(last=False)
+    return built
+
+
+@lru_cache(maxsize=1)
+def _shelf() -> OrderedDict[str, Workload]:
+    """Return this process's workloads, the one used longest ago first."""
+    return OrderedDict()
 
 
 def _warm(scenario: Scenario, deployment: Deployment) -> Deployment:

@@ -14,7 +14,15 @@ from hermes.catalog.dtypes import DTYPE_BYTES
 from hermes.costs.chip import ExpertShape, HeadShape
 from hermes.costs.memory import check_tensor_parallel_size, resolve_dtype, resolve_kv_dtype
 
-__all__ = ["Attention", "Experts", "Linear", "PassOperators", "Recurrence", "pass_operators"]
+__all__ = [
+    "Attention",
+    "Elementwise",
+    "Experts",
+    "Linear",
+    "PassOperators",
+    "Recurrence",
+    "pass_operators",
+]
 
 _EXPERTS_ONLY = frozenset({"mxfp4"})
 _SIXTEEN_BIT = frozenset({"bf16", "fp16", "fp32"})
@@ -86,6 +94,17 @@ class Recurrence:
 
 
 @dataclass(frozen=True, slots=True)
+class Elementwise:
+    """A norm with its residual sum, an activation, or rotary embedding, `count` times in a pass."""
+
+    kind: str
+    """norm, activation or rope."""
+    width: float
+    """Values of one token: of its hidden state, after the activation, of its rotated heads."""
+    count: float
+
+
+@dataclass(frozen=True, slots=True)
 class PassOperators:
     """Everything that a pass does on one device."""
 
@@ -97,6 +116,8 @@ class PassOperators:
     elementwise_bytes: float
     """Of one token in all layers."""
     elementwise_ops: int
+    elementwise: tuple[Elementwise, ...]
+    """The same one by one, for tables that hold them."""
     allreduces: int
     message_bytes: float
     """Of one token in one all-reduce."""
@@ -131,6 +152,7 @@ def pass_operators(
         recurrence=_recurrence(model, size),
         elementwise_bytes=_elementwise_bytes(model, size),
         elementwise_ops=_ELEMENTWISE_OPS * model.num_hidden_layers,
+        elementwise=tuple(_elementwise(model, size)),
         allreduces=0 if size == 1 else 2 * model.num_hidden_layers + 1,
         message_bytes=model.hidden_size * _BYTES,
         group=size,
@@ -242,3 +264,19 @@ def _elementwise_bytes(model: Model, size: int) -> float:
     shared = model.num_moe_layers * model.shared_intermediate_size
     norms = 8 * model.hidden_size * model.num_hidden_layers
     return _BYTES * (norms + model.mlp_matrices * (dense + shared) / size)
+
+
+def _elementwise(model: Model, size: int) -> list[Elementwise]:
+    """Return norms, activations and rotary embeddings of a pass on one device."""
+    layers, moe = model.num_hidden_layers, model.num_moe_layers
+    kv_heads = max(1.0, model.num_key_value_heads / size)
+    rotated = (model.num_attention_heads / size + kv_heads) * model.head_dim
+    if model.is_mla:
+        rotated = (model.num_attention_heads / size + 1) * model.qk_rope_head_dim
+    found = [
+        Elementwise("norm", model.hidden_size, 2 * layers + 1),
+        Elementwise("activation", model.intermediate_size / size, layers - moe),
+        Elementwise("activation", model.shared_intermediate_size / size, moe),
+        Elementwise("rope", rotated, model.num_attention_layers if model.causal else 0),
+    ]
+    return [each for each in found if each.count and each.width]

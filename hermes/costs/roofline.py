@@ -118,10 +118,7 @@ class Roofline:
         seconds = sum(self.linear(tokens, each) for each in operators.linears)
         if operators.experts is not None:
             seconds += self.experts(tokens, operators.experts)
-        law = self._laws.find("elementwise", "bf16")
-        moved = self.chip.elementwise(operators.elementwise_bytes * tokens)
-        seconds += law.seconds(moved) + (operators.elementwise_ops - 1) * law.overhead_us * 1e-6
-        return seconds + self.allreduces(tokens)
+        return seconds + self.elementwise(tokens) + self.allreduces(tokens)
 
     def row_seconds(self, rows: int) -> float:
         """Return the LM head and its logits; see `PassCost`."""
@@ -173,6 +170,13 @@ class Roofline:
         odd = each.dtype == "fp8" and tokens > ALIGNED_ABOVE and tokens % ALIGNMENT
         law = self._laws.find("linear_odd" if odd else "linear", each.dtype)
         return each.count * law.seconds(self.chip.linear(tokens, each.n, each.k, stored))
+
+    def elementwise(self, tokens: float) -> float:
+        """Return the seconds of norms, residual sums and activations of all layers."""
+        law = self._laws.find("elementwise", "bf16")
+        moved = self.chip.elementwise(self.operators.elementwise_bytes * tokens)
+        fixed = (self.operators.elementwise_ops - 1) * law.overhead_us * 1e-6
+        return law.seconds(moved) + fixed
 
     def experts(self, tokens: float, each: Experts) -> float:
         """Return the seconds of the routed experts of all layers."""

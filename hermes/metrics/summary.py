@@ -14,7 +14,7 @@ from hermes.metrics.requests import RequestColumns
 from hermes.scenario.scenario import SloSpec
 from hermes.scenario.units import TICKS_PER_MILLISECOND, TICKS_PER_SECOND
 
-__all__ = ["FleetUse", "Number", "summarize"]
+__all__ = ["FleetUse", "Number", "good_requests", "summarize"]
 
 Number = float | int | None
 
@@ -71,6 +71,20 @@ def summarize(
     mean_tpot = described["tpot_ms"]["mean"]
     result["tokens_per_s_per_user"] = 1000 / mean_tpot if mean_tpot else None
     return result
+
+
+def good_requests(requests: RequestColumns, slo: SloSpec) -> NDArray[np.bool_]:
+    """Return which of all requests met the SLO; one that was rejected did not."""
+    done = requests.completed
+    first, last = requests.first_token[done], requests.last_token[done]
+    outputs = requests.output_tokens[done]
+    several = outputs > 1
+    tpot = np.zeros(len(outputs))
+    tpot[several] = _ms(last - first)[several] / (outputs[several] - 1)
+    arrival = requests.arrival[done]
+    good = np.zeros(len(done), np.bool_)
+    good[done] = _meets(slo, _ms(first - arrival), tpot, _ms(last - arrival))
+    return good
 
 
 def _ms(ticks: NDArray[np.int64]) -> NDArray[np.float64]:

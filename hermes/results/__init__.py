@@ -5,7 +5,7 @@ from __future__ import annotations
 from hermes.results.pareto import knee_point, non_dominated, pareto_front
 from hermes.results.report import Report, front_table, front_text, gather_report, write_report
 from hermes.results.schema import SCHEMA_VERSION, common_type, parameter_column, trial_schema
-from hermes.results.store import open_study, read_trial_rows, read_trials
+from hermes.results.store import open_study, read_rows, read_trials
 from hermes.results.study_folder import SetAside, StoredRows, StudyFolder
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "open_study",
     "parameter_column",
     "pareto_front",
-    "read_trial_rows",
+    "read_rows",
     "read_trials",
     "trial_schema",
     "write_report",

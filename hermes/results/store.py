@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["open_study", "read_trial_rows", "read_trials"]
+__all__ = ["open_study", "read_rows", "read_trials"]
 
 
 def open_study(path: str | Path) -> dict[str, object]:
@@ -48,26 +48,31 @@ def read_trials(path: str | Path) -> pd.DataFrame:
         InputError: The folder holds no study, or no finished trial yet.
         HermesError: A part is damaged; the message names it and the repair.
     """
-    frame: pd.DataFrame = _table(Path(path)).to_pandas()
+    frame: pd.DataFrame = _read_table(Path(path)).to_pandas()
     return frame
 
 
-def read_trial_rows(path: str | Path) -> list[dict[str, object]]:
-    """Read a study's folder as mappings of column to value, empty cells None; see `read_trials`."""
-    rows: list[dict[str, object]] = _table(Path(path)).to_pylist()
+def read_rows(path: str | Path) -> list[dict[str, object]]:
+    """Read a study's folder as mappings of column to value; see `read_trials`."""
+    rows: list[dict[str, object]] = _read_table(Path(path)).to_pylist()
     return rows
 
 
-def _table(folder: Path) -> pa.Table:
+def _read_table(folder: Path) -> pa.Table:
     import pyarrow as pa
 
     study = open_study(folder)
-    trials = folder / "trials"
-    tables = []
-    for name in list_parts(trials):
+    trials, key = folder / "trials", str(study.get("study_key", ""))
+    tables: list[pa.Table] = []
+    names = list_parts(trials)
+    while names:
+        name = names.pop(0)
         try:
-            tables.append(read_part(trials, name, str(study.get("study_key", ""))))
+            tables.append(read_part(trials, name, key))
         except DamagedPartError as error:
+            if not (trials / name.file).exists() and (again := list_parts(trials)) != names:
+                names, tables = again, []  # the study's driver has merged parts meanwhile
+                continue
             raise HermesError(
                 f"{trials / name.file}: {error}. `hermes sweep STUDY --out {folder} --resume` "
                 "sets it aside and runs its trials again; to read the rest as it is, move the "

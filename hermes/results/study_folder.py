@@ -44,6 +44,8 @@ _STUDY = "study.json"
 _TRIALS = "trials"
 _QUARANTINE = "quarantine"
 _LOCK = ".lock"
+_SMALL_ROWS = 5_000
+_MOST_SMALL = 500  # a part a second: merged every eight minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class StudyFolder:
         self._files = files or Files()
         self._lock: int | None = None
         self._next_number = 0
+        self._rows: dict[PartName, int] = {}  # of the parts read or written so far
 
     def __repr__(self) -> str:
         return f"StudyFolder({str(self.path)!r})"
@@ -158,7 +161,38 @@ class StudyFolder:
         path = self.path / _TRIALS / name.file
         with explained(f"write {len(rows)} trials ({len(content)} bytes) to", path):
             publish(self._files, path, content)
+        self._rows[name] = len(rows)
         return path
+
+    def compact(self, schema: pa.Schema, most_small: int = _MOST_SMALL) -> None:
+        """Merge small parts into one where there are more than *most_small* of them.
+
+        The merged part is durable before the first small one goes. Whoever is stopped in between
+        leaves rows twice, bit by bit the same, which readers count once.
+        """
+        import pyarrow as pa
+
+        self._require_open()
+        small = [name for name, rows in self._rows.items() if rows < _SMALL_ROWS]
+        if len(small) <= most_small:
+            return
+        trials = self.path / _TRIALS
+        key = (schema.metadata or {}).get(b"hermes.study_key", b"").decode()
+        try:
+            tables = [conform(read_part(trials, name, key), schema) for name in small]
+        except DamagedPartError:
+            return  # the next start sets it aside
+        table = without_duplicates(pa.concat_tables(tables))
+        content = encode_part(table)
+        merged = PartName.of(self._next_number, content)
+        self._next_number += 1
+        with explained(f"merge {len(small)} parts into", trials / merged.file):
+            publish(self._files, trials / merged.file, content)
+            self._rows[merged] = table.num_rows
+            for name in small:
+                self._files.remove(trials / name.file)
+                del self._rows[name]
+            self._files.sync_folder(trials)
 
     def read_rows(self, schema: pa.Schema) -> StoredRows:
         """Read every part, setting damaged ones aside so that their trials are run again.
@@ -175,6 +209,7 @@ class StudyFolder:
         for name in list_parts(trials):
             try:
                 tables.append(conform(read_part(trials, name, key), schema))
+                self._rows[name] = tables[-1].num_rows
             except DamagedPartError as error:
                 set_aside.append(self._set_aside(name, str(error)))
         return StoredRows(without_duplicates(pa.concat_tables(tables)), tuple(set_aside))

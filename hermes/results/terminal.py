@@ -116,7 +116,9 @@ def confirmation_text(facts: Mapping[str, Any]) -> str:
         "at most"
         for what, key in (("first", "first_token"), ("last", "last_token"))
     ]
-    if not facts["reproduced"]:
+    if facts["reproduced"] is None:
+        lines += ["", "one simulation each; the trial's row sums up several"]
+    elif not facts["reproduced"]:
         lines += [
             "",
             "the trial, run again, no longer gives the metrics of its row: another Hermes",

@@ -20,6 +20,7 @@ __all__ = [
     "Piece",
     "PiecewiseArrivals",
     "PoissonArrivals",
+    "RampUpArrivals",
     "TraceArrivals",
 ]
 
@@ -36,6 +37,9 @@ class PoissonArrivals(Spec):
     """`poisson`."""
     rate_per_s: Positive
     """Mean requests per second."""
+    exact_duration: bool = False
+    """Stretch the gaps so that the last of n requests comes at n / rate exactly, as vLLM's
+    benchmark does."""
 
 
 class GammaArrivals(Spec):
@@ -47,6 +51,27 @@ class GammaArrivals(Spec):
     """Mean requests per second."""
     cv: Annotated[float, Field(ge=0.01, le=100)]
     """Coefficient of variation of the gaps; vLLM's `--burstiness` is 1 / cv^2."""
+    exact_duration: bool = False
+    """Stretch the gaps so that the last of n requests comes at n / rate exactly, as vLLM's
+    benchmark does."""
+
+
+class RampUpArrivals(Spec):
+    """Gamma gaps at a rate that changes from request to request, as vLLM's `--ramp-up-strategy`.
+
+    It needs a number of requests: the rate of each follows from its place among them.
+    """
+
+    process: Literal["ramp_up"]
+    """`ramp_up`."""
+    strategy: Literal["linear", "exponential"] = "linear"
+    """Whether the rate grows by the same difference or the same factor from request to request."""
+    start_rate_per_s: Positive
+    """Requests per second at the first request; vLLM's `--ramp-up-start-rps`."""
+    end_rate_per_s: Positive
+    """Requests per second at the last request; vLLM's `--ramp-up-end-rps`."""
+    cv: Annotated[float, Field(ge=0.01, le=100)] = 1.0
+    """Coefficient of variation of the gaps; 1 is Poisson."""
 
 
 class ConstantArrivals(Spec):
@@ -126,7 +151,8 @@ ArrivalSpec = Annotated[
     | TraceArrivals
     | BurstArrivals
     | PiecewiseArrivals
-    | DiurnalArrivals,
+    | DiurnalArrivals
+    | RampUpArrivals,
     by_field(
         "arrivals",
         "process",
@@ -138,6 +164,7 @@ ArrivalSpec = Annotated[
             "burst": BurstArrivals,
             "piecewise": PiecewiseArrivals,
             "diurnal": DiurnalArrivals,
+            "ramp_up": RampUpArrivals,
         },
     ),
 ]

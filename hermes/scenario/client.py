@@ -8,6 +8,7 @@ from pydantic import Field
 
 from hermes.scenario.base import NonNegative, Positive, PositiveInt, Spec
 from hermes.scenario.costs import CostsSpec
+from hermes.scenario.speculation import SpeculativeSpec
 
 __all__ = ["ClientSpec", "Dtype", "KVCacheDtype"]
 
@@ -82,5 +83,7 @@ class ClientSpec(Spec):
     costs: CostsSpec = "roofline"
     """Where step times come from: `roofline`, `{roofline: {...}}`, `{table: PATH}`,
     `{calibrated: PATH}` or `{linear: {...}}`."""
+    speculative_config: SpeculativeSpec | None = None
+    """Speculative decoding; default: none."""
     usd_per_device_hour: Positive | None = None
     """Price of one device for one hour; default: the catalog's."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -10,12 +10,19 @@ from pydantic_core import PydanticCustomError
 from hermes.scenario.arrivals import MAX_DURATION_S, ArrivalSpec, BurstArrivals, TraceArrivals
 from hermes.scenario.base import NonNegative, Spec
 from hermes.scenario.choice import by_key, name_among
-from hermes.scenario.distributions import LengthSpec
+from hermes.scenario.synthetic import (
+    LengthRequests,
+    Lengths,
+    PrefixRepetitionRequests,
+    RandomRequests,
+    ServeGenRequests,
+)
 
 __all__ = [
     "DEFAULT_REQUESTS",
     "MAX_REQUESTS",
     "SAMPLES",
+    "Drawn",
     "LengthRequests",
     "Lengths",
     "LimitSpec",
@@ -37,9 +44,15 @@ class TraceRequests(Spec):
     """Requests read from a file."""
 
     trace: Annotated[str, Field(examples=["azure-2023", "hermes"])]
-    """Layout of the file, by the name of its reader: `azure-2023` or `hermes` (a plain CSV)."""
+    """Layout of the file, by the name of its reader: `hermes` (a plain CSV), `azure-2023`,
+    `mooncake`, ...; docs/workloads.md lists them."""
     path: Annotated[str, Field(min_length=1)]
     """The file, possibly gzipped; a relative path starts at the scenario's folder."""
+    block_tokens: Annotated[int, Field(ge=1, le=2**20)] | None = None
+    """Tokens in one block of the trace's block ids, or of what its sessions share; default: what
+    the layout says. It must divide the engine's `block_size`, or the other way round."""
+    chars_per_token: Annotated[float, Field(ge=0.1, le=100)] | None = None
+    """Characters in one token, for layouts that count characters; default: 4."""
 
 
 class SampleRequests(Spec):
@@ -49,30 +62,25 @@ class SampleRequests(Spec):
     """`chat` or `code`: synthetic, fitted to the published statistics of Azure's 2023 traces."""
 
 
-class Lengths(Spec):
-    """Lengths of synthetic requests, drawn independently."""
-
-    prompt: LengthSpec
-    """Prompt tokens of a request."""
-    output: LengthSpec
-    """Output tokens of a request."""
-
-
-class LengthRequests(Spec):
-    """Synthetic requests."""
-
-    lengths: Lengths
-    """Distributions of their lengths."""
-
+Drawn: TypeAlias = LengthRequests | RandomRequests | PrefixRepetitionRequests
+"""Requests without times of their own."""
 
 RequestsSpec = Annotated[
-    TraceRequests | SampleRequests | LengthRequests,
+    TraceRequests | SampleRequests | ServeGenRequests | Drawn,
     by_key(
         "requests",
-        {"trace": TraceRequests, "sample": SampleRequests, "lengths": LengthRequests},
+        {
+            "trace": TraceRequests,
+            "sample": SampleRequests,
+            "lengths": LengthRequests,
+            "random": RandomRequests,
+            "prefix_repetition": PrefixRepetitionRequests,
+            "servegen": ServeGenRequests,
+        },
     ),
 ]
 """Where requests come from, told by the key."""
+_DRAWN = get_args(Drawn)
 
 
 class LimitSpec(Spec):
@@ -94,7 +102,8 @@ class WorkloadSpec(Spec):
     """The traffic a deployment meets."""
 
     requests: RequestsSpec
-    """What the requests are: `trace` and `path`, a bundled `sample`, or `lengths`."""
+    """What the requests are: `trace` and `path`, a bundled `sample`, `lengths`, `random`,
+    `prefix_repetition` or `servegen`."""
     arrivals: ArrivalSpec | None = None
     """When they come; default: at the times of the trace or sample. Any other process replaces
     those times and keeps the lengths, in order."""
@@ -109,7 +118,7 @@ class WorkloadSpec(Spec):
     def _trace_has_times(
         cls, value: ArrivalSpec | None, info: ValidationInfo
     ) -> ArrivalSpec | None:
-        synthetic = isinstance(info.data.get("requests"), LengthRequests)
+        synthetic = isinstance(info.data.get("requests"), _DRAWN)
         if synthetic and isinstance(value, TraceArrivals):
             raise PydanticCustomError(
                 "no_trace",
@@ -121,7 +130,7 @@ class WorkloadSpec(Spec):
     @field_validator("limit", mode="after")
     @classmethod
     def _burst_ends(cls, value: LimitSpec | None, info: ValidationInfo) -> LimitSpec | None:
-        synthetic = isinstance(info.data.get("requests"), LengthRequests)
+        synthetic = isinstance(info.data.get("requests"), _DRAWN)
         burst = isinstance(info.data.get("arrivals"), BurstArrivals)
         if value is not None and value.requests is None and synthetic and burst:
             raise PydanticCustomError(
@@ -139,7 +148,7 @@ class WorkloadSpec(Spec):
 
     @model_validator(mode="after")
     def _times_come_from_somewhere(self) -> Self:
-        if isinstance(self.requests, LengthRequests) and self.arrivals is None:
+        if isinstance(self.requests, _DRAWN) and self.arrivals is None:
             raise PydanticCustomError(
                 "missing_arrivals",
                 "requests drawn from lengths have no times of their own: say when they come with"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from collections.abc import Sequence as Sequence_
 from dataclasses import dataclass
 
@@ -48,12 +48,21 @@ class Coordinator:
         env: The SimPy environment.
         workload: The requests.
         ttft_ticks: Time to first token that the SLO allows, for deadlines.
+        on_finished: Hears of each request that has all its tokens: its number, and the ticks of
+            its arrival, first and last token. May end the simulation by raising.
     """
 
-    def __init__(self, env: Clock, workload: Workload, ttft_ticks: int) -> None:
+    def __init__(
+        self,
+        env: Clock,
+        workload: Workload,
+        ttft_ticks: int,
+        on_finished: Callable[[int, int, int, int], None] | None = None,
+    ) -> None:
         size = len(workload.arrival_ticks)
         self._env = env
         self._ttft_ticks = ttft_ticks
+        self._on_finished = on_finished
         self._workload = workload
         self._scheduled = [NEVER] * size
         self._first_token = [NEVER] * size
@@ -80,6 +89,9 @@ class Coordinator:
         self._first_token[request] = sequence.first_token + front_end
         self._last_token[request] = now + front_end
         self._preemptions[request] = sequence.preemptions
+        if self._on_finished is not None:
+            first = sequence.first_token + front_end
+            self._on_finished(request, sequence.arrival, first, now + front_end)
 
     def prefilled(self, replica: Replica, sequence: Sequence, now: int) -> None:
         """Hand a request over to the decode replicas."""

@@ -51,6 +51,11 @@ class DecodeGroup:
         self.context += steps * self.size
 
     @property
+    def tokens(self) -> int:
+        """Tokens that the next step computes."""
+        return self.size
+
+    @property
     def due(self) -> bool:
         """Whether a member has sampled its last token."""
         heap = self._finishes
@@ -72,7 +77,7 @@ class DecodeGroup:
                 finished.append(sequence)
         return finished
 
-    def members(self) -> list[Sequence]:
+    def sequences(self) -> list[Sequence]:
         """Return the members, in no order that means anything."""
         return [s for _, ticket, s in self._finishes if s.ticket == ticket]
 

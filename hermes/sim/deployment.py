@@ -29,6 +29,13 @@ from hermes.sim.batching import BATCHING, BatchingPolicy
 from hermes.sim.limits import EngineLimits
 from hermes.sim.queues import QUEUE_ORDERS, QueueOrder
 from hermes.sim.routing import ROUTING, RoutingPolicy
+from hermes.sim.speculation.plan import (
+    DraftModel,
+    SpeculationPlan,
+    draft_limits,
+    find_draft_model,
+    plan_speculation,
+)
 from hermes.sim.topology import ReplicaSite, Topology, resolve_topology
 
 __all__ = ["ClientPlan", "Deployment", "RoutePlan", "resolve"]
@@ -65,6 +72,7 @@ class ClientPlan:
     pipeline_parallel_size: int = 1
     hop_latency_s: float = 0.0  # between two pipeline stages
     hop_seconds_per_token: float = 0.0
+    speculation: SpeculationPlan | None = None
 
     @property
     def devices(self) -> int:
@@ -112,7 +120,12 @@ class Deployment:
     @property
     def cost_model(self) -> str:
         """Where step times come from, for reports."""
-        return "; ".join(dict.fromkeys(client.costs.label for client in self.clients))
+        labels = []
+        for client in self.clients:
+            labels.append(client.costs.label)
+            if client.speculation is not None:
+                labels.append(client.speculation.verify.label)
+        return "; ".join(dict.fromkeys(label for label in labels if label))
 
 
 def resolve(scenario: Scenario, folder: Path | None = None) -> Deployment:
@@ -168,7 +181,9 @@ def _plan(name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None) 
         spec.costs, model, device, dtype, kv_dtype, spec.tensor_parallel_size, folder
     )
     kv_bytes = kv_bytes_per_token_per_device(model, kv_dtype, spec.tensor_parallel_size)
-    limits = _limits(spec, model, device, dtype, kv_dtype, kv_bytes)
+    draft = find_draft_model(spec, model, kv_dtype, folder)
+    speculation = plan_speculation(spec, draft, device, kv_dtype, costs, folder)
+    limits = _limits(spec, model, device, dtype, kv_dtype, kv_bytes, draft)
     batching = BATCHING.find(spec.batching, "batching")
     order = QUEUE_ORDERS.find(spec.scheduling_policy, "scheduling_policy")
     batching().check(limits, order)
@@ -195,6 +210,7 @@ def _plan(name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None) 
         costs=costs,
         move_seconds_per_token=kv_bytes / (device.host_bandwidth_gb_per_s * 1e9),
         usd_per_device_hour=device.usd_per_hour if price is None else price,
+        speculation=speculation,
         kv_bytes_per_token=kv_bytes_per_token(model, kv_dtype),
         layerwise=spec.kv_transfer == "layerwise",
         overflow_tokens=spec.overflow_tokens,
@@ -246,7 +262,13 @@ def _looked_up(field: str, find: Callable[[], T]) -> T:
 
 
 def _limits(
-    spec: ClientSpec, model: Model, device: Device, dtype: str, kv_dtype: str, kv_bytes: int
+    spec: ClientSpec,
+    model: Model,
+    device: Device,
+    dtype: str,
+    kv_dtype: str,
+    kv_bytes: int,
+    draft: DraftModel | None,
 ) -> EngineLimits:
     if spec.num_gpu_blocks_override is not None:
         blocks = spec.num_gpu_blocks_override
@@ -261,6 +283,8 @@ def _limits(
             spec.gpu_memory_utilization,
             spec.pipeline_parallel_size,
         )
+        if draft is not None:
+            blocks = draft.blocks_beside(blocks, kv_bytes, spec.block_size)
     usable = blocks - 1  # vLLM keeps one as the null block
     capacity = usable * spec.block_size
     longest = min(model.max_position_embeddings or capacity, capacity)
@@ -284,6 +308,7 @@ def _limits(
         reserve_full_prompt=spec.scheduler_reserve_full_isl,
         enable_prefix_caching=spec.enable_prefix_caching,
         swap_blocks=int(spec.swap_space_gb * 1e9 / (kv_bytes * spec.block_size)),
+        **draft_limits(spec.speculative_config),
     )
 
 

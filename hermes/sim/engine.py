@@ -175,7 +175,7 @@ class Engine:
 
     # -- moves of a batching policy -------------------------------------------------------------
 
-    def grow_decodes(self, joining: bool = True) -> bool:
+    def grow_decodes(self, budget: int | None = None, joining: bool = True) -> bool:
         """Take the blocks the next decode step needs; preempt while short.
 
         Sequences whose KV has come from elsewhere join the step, unless any is preempted. A policy
@@ -185,9 +185,14 @@ class Engine:
         preempts does not depend on who asks, so what remains at the end is what remains when the
         same victims go until everyone's needs are met, which needs no walk.
 
+        Args:
+            budget: Most tokens of the step; every policy sees to it that one a decode are in it.
+            joining: Whether sequences whose KV has come join here.
+
         Returns:
             Whether any sequence was preempted.
         """
+        del budget
         lane, preempted = self._lane, False
         lane.grown = False
         while (needed := self.decoding.next_blocks) > self.pool.free:
@@ -210,24 +215,32 @@ class Engine:
         """
         if not self.arrived:
             return 0
-        there = {sequence.request_id: sequence for sequence in self.arrived}
+        blocks_for = self.limits.blocks_for
         places = min(most, self.limits.max_num_seqs - self.num_running)
         joined = 0
-        for sequence in [there[request] for request in self.parked if request in there]:
+        for sequence in self._arrived_in_order()[:places]:
             tokens, held = self.parked[sequence.request_id]
-            blocks_for = self.limits.blocks_for
             needed = blocks_for(sequence.computed + 1) - blocks_for(tokens)
-            if joined == places or needed > self.pool.free:
+            if needed > self.pool.free:
                 break
             self.pool.take(needed)
             del self.parked[sequence.request_id]
-            self.arrived.remove(sequence)
             sequence.held = held
-            self._running.append(sequence)
-            self.decoding.join(sequence)
-            self.resumed.append(sequence)
+            self._join(sequence)
             joined += 1
         return joined
+
+    def _arrived_in_order(self) -> list[Sequence]:
+        """Return those whose KV has come, in the order in which they were given blocks."""
+        there = {sequence.request_id: sequence for sequence in self.arrived}
+        return [there[request] for request in self.parked if request in there]
+
+    def _join(self, sequence: Sequence) -> None:
+        """Let a sequence whose KV has come decode."""
+        self.arrived.remove(sequence)
+        self._running.append(sequence)
+        self.decoding.join(sequence)
+        self.resumed.append(sequence)
 
     def extend(self, sequence: Sequence, tokens: int) -> bool:
         """Take the blocks for `tokens` more prompt tokens; preempt while short.
@@ -247,6 +260,10 @@ class Engine:
         return True
 
     def next_tokens(self) -> int:
+        """Return the tokens a step must hold for the head of the queue; 0 when nobody waits."""
+        return self.tokens_left()
+
+    def tokens_left(self) -> int:
         """Return the tokens the head of the queue still has to compute; 0 when nobody waits."""
         if not self.waiting or self.waiting.head.remote:
             return 0
@@ -274,8 +291,11 @@ class Engine:
         head = self._cached_head(sequence)
         computed = len(head) * limits.block_size
         tokens = self._chunk(sequence.target - computed, budget)
-        known = sequence.target if limits.reserve_full_prompt else computed + tokens
-        needed = -(-known // limits.block_size) + (limits.watermark_blocks if running else 0)
+        blocks = needed = self._blocks_with(sequence, computed, tokens)
+        if limits.reserve_full_prompt:
+            needed = max(needed, -(-sequence.target // limits.block_size))
+        if running:
+            needed += limits.watermark_blocks
         if head:
             needed -= len(head) - pool.idle(head)
         if needed > pool.free:
@@ -288,7 +308,7 @@ class Engine:
                 sequence.reused_tokens = computed
         sequence.computed = computed
         self.prefilling.append(sequence)
-        pool.take(-(-(computed + tokens) // limits.block_size) - len(head))
+        pool.take(blocks - len(head))
         if sequence.prefix:
             self._share(sequence, computed + tokens)
         sequence.granted = tokens
@@ -307,16 +327,8 @@ class Engine:
         if sequence in self.prefilling:
             self.prefilling.remove(sequence)
         else:
-            if sequence.join_step != self.decoding.step:
-                sequence.last_token = -1  # at the group's latest step, which the replica knows
-            if sequence in self.resumed:
-                self.resumed.remove(sequence)
-            else:
-                self.interrupted.append(sequence)
-            self.decoding.leave(sequence)
-            sequence.target = sequence.computed + 1
-            sequence.granted = int(self._lane.grown)
-        self._let_go(sequence, self.limits.blocks_for(sequence.computed + sequence.granted))
+            self._stop_decoding(sequence)
+        self._let_go(sequence, self._blocks_of(sequence))
         sequence.ticket = -1
         sequence.preemptions += 1
         self.preempted.append(sequence)
@@ -419,7 +431,7 @@ class Engine:
         """Return the blocks that prompts already begun have yet to take."""
         blocks_for = self.limits.blocks_for
         return sum(
-            blocks_for(s.target) - blocks_for(s.computed + s.granted)
+            max(0, blocks_for(s.target) - self._blocks_of(s))
             for lane in self.lanes
             for s in lane.prefilling
         )
@@ -450,7 +462,27 @@ class Engine:
             tokens = threshold
         return tokens if tokens < budget else budget
 
+    def _stop_decoding(self, sequence: Sequence) -> None:
+        if sequence.join_step != self.decoding.step:
+            sequence.last_token = -1  # at the group's latest step, which the replica knows
+        if sequence in self.resumed:
+            self.resumed.remove(sequence)
+        else:
+            self.interrupted.append(sequence)
+        self.decoding.leave(sequence)
+        sequence.target = sequence.computed + 1
+        sequence.granted = int(self._lane.grown)
+
     # -- blocks ---------------------------------------------------------------------------------
+
+    def _blocks_with(self, sequence: Sequence, computed: int, tokens: int) -> int:
+        """Return the blocks a sequence holds in a step of `tokens` tokens after `computed`."""
+        del sequence
+        return -(-(computed + tokens) // self.limits.block_size)
+
+    def _blocks_of(self, sequence: Sequence) -> int:
+        """Return the blocks of a running sequence that is in no decode group."""
+        return self.limits.blocks_for(sequence.computed + sequence.granted)
 
     def _cached_head(self, sequence: Sequence) -> list[CachedBlock]:
         """Return the cached blocks a waiting sequence could start from; its last token is never."""
@@ -487,7 +519,8 @@ class Engine:
         self._swap_out(sequence)
         held, full = sequence.held, 0
         if self.pool.caching:
-            full = (sequence.computed + sequence.granted) // self.limits.block_size
+            known = min(sequence.computed + sequence.granted, sequence.target)
+            full = known // self.limits.block_size
         self.pool.give_back(blocks - max(full, len(held)))
         own = [self.pool.enter(sequence.block_key(block)) for block in range(len(held), full)]
         self.pool.release(reversed(held + own))
@@ -504,22 +537,24 @@ class Engine:
     def _swap_in(self, sequence: Sequence, budget: int) -> tuple[Sequence, int] | None:
         computed = sequence.swapped
         decodes = computed == sequence.target - 1 and sequence.first_token >= 0
-        tokens = 1 if decodes else self._chunk(sequence.target - computed, budget)
-        blocks = self.limits.blocks_for(computed + tokens)
-        if blocks + self._reserve() > self.pool.free:
+        tokens = self._chunk(sequence.target - computed, budget)
+        if decodes:
+            tokens = self.limits.decode_tokens
+        blocks = self._blocks_with(sequence, computed, tokens)
+        if tokens > budget or blocks + self._reserve() > self.pool.free:
             return None
         self._enter_running(sequence)
         self.pool.take(blocks)
         self.host_blocks += self.limits.blocks_for(computed)
         self.moved_tokens += computed
         sequence.computed, sequence.swapped = computed, 0
-        self._share(sequence, computed + tokens)
+        self._share(sequence, min(computed + tokens, sequence.target))
+        sequence.granted = tokens
         if decodes:
             self.decoding.join(sequence)
             self.resumed.append(sequence)
             return sequence, 0
         self.prefilling.append(sequence)
-        sequence.granted = tokens
         return sequence, tokens
 
     # -- laws -----------------------------------------------------------------------------------

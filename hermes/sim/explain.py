@@ -60,6 +60,7 @@ def _client_facts(client: ClientPlan) -> dict[str, Any]:
         "longest request (tokens)": limits.max_model_len,
         "sequences at once": limits.max_num_seqs,
         "tokens in a step": limits.max_num_batched_tokens,
+        **({"speculation": client.speculation.about} if client.speculation else {}),
         "costs": client.costs.label,
         "USD per device hour": client.usd_per_device_hour,
     }

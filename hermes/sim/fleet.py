@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
 
 from hermes.scenario.units import seconds_to_ticks
 from hermes.sim.clock import Clock
@@ -14,6 +17,8 @@ from hermes.sim.hand_off import HandOff
 from hermes.sim.network import FlowNetwork
 from hermes.sim.pipelined import PipelinedReplica, PipelineShape
 from hermes.sim.replica import Observer, Replica, ReplicaListener, ReplicaSetup
+from hermes.sim.speculation.build import speculative_engine
+from hermes.sim.speculation.replica import SpeculativeReplica
 from hermes.workload.streams import stream
 
 __all__ = ["Pools", "RunOptions", "build_routes", "start_replicas"]
@@ -32,23 +37,37 @@ class RunOptions:
 
 
 def start_replicas(
-    env: Clock, deployment: Deployment, listener: ReplicaListener, options: RunOptions
+    env: Clock,
+    deployment: Deployment,
+    listener: ReplicaListener,
+    options: RunOptions,
+    seed: int = 0,
 ) -> Pools:
     """Start every replica's process; they are numbered in the order of the clients."""
     pools: dict[str, list[Replica]] = {}
     index = 0
     for client in deployment.clients:
         pools[client.name] = pool = []
-        for _ in range(client.replicas):
-            pool.append(_start(env, index, client, options, listener))
+        for number in range(client.replicas):
+            draws = partial(stream, seed, "speculation", client.name, str(number))
+            pool.append(_start(env, index, client, options, listener, draws))
             index += 1
     return pools
 
 
 def _start(
-    env: Clock, index: int, client: ClientPlan, options: RunOptions, listener: ReplicaListener
+    env: Clock,
+    index: int,
+    client: ClientPlan,
+    options: RunOptions,
+    listener: ReplicaListener,
+    draws: Callable[[], np.random.Generator],
 ) -> Replica:
-    setup = _setup(client, options)
+    setup, speculation = _setup(client, options), client.speculation
+    if speculation is not None:
+        engine = speculative_engine(speculation, client.limits, client.order(), draws)
+        setup = replace(setup, engine=engine)
+        return SpeculativeReplica(env, index, setup, listener, speculation.verify)
     stages = client.pipeline_parallel_size
     if stages == 1:
         return Replica(env, index, setup, listener)

@@ -22,6 +22,14 @@ class EngineLimits:
     enable_prefix_caching: bool = True
     prefill_schedule_interval: int = 1  # steps from one that carries prompts to the next
     swap_blocks: int = 0  # of host memory for preempted sequences; 0: they are recomputed
+    num_drafts: int = 0  # that a decode step verifies, of each sequence
+    lookahead: int = 0  # KV slots of each sequence past the tokens of a step, where drafts are made
+    uniform_drafts: bool = True  # a decode verifies all its drafts, however little budget is left
+
+    @property
+    def decode_tokens(self) -> int:
+        """Tokens that a decode step computes of each sequence."""
+        return 1 + self.num_drafts
 
     def blocks_for(self, tokens: int) -> int:
         """Return the blocks that hold `tokens` tokens."""

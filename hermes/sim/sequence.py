@@ -47,6 +47,7 @@ class Sequence:
         "request_id",
         "reused_tokens",
         "scheduled",
+        "slots",
         "swapped",
         "target",
         "ticket",
@@ -75,6 +76,7 @@ class Sequence:
         self.hand_off = False  # to another replica, once the prompt is computed
         self.remote = 0  # tokens whose KV is to come from another replica
         self.granted = 0  # tokens it was given in the step being formed
+        self.slots = 0  # tokens it has KV blocks for, where those are more than it holds
         self.held: list[CachedBlock] = []  # its leading blocks that others may find
         self.swapped = 0  # tokens whose KV waits in host memory
         self.reused_tokens = 0  # prompt tokens found in the cache when it was first admitted

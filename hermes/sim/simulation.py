@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +66,7 @@ def simulate_deployment(
     fast_forward: bool = True,
     check: bool = False,
     observer: Observer | None = None,
+    on_finished: Callable[[int, int, int, int], None] | None = None,
 ) -> SimulationResult:
     """Simulate a resolved deployment under a built workload; see `simulate`.
 
@@ -75,15 +77,16 @@ def simulate_deployment(
         fast_forward: Whether undisturbed steps are taken together; results are the same.
         check: Whether the engines' laws are checked after every block of steps.
         observer: Is shown every batch that a replica forms.
+        on_finished: Hears of each request as it finishes, and may end the simulation by raising.
 
     Raises:
         SimulationError: with `check`, when a law is broken.
     """
     env = Clock(initial_time=0)
     ttft_ticks = seconds_to_ticks((scenario.slo.ttft_ms or 0) / 1000)
-    coordinator = Coordinator(env, workload, ttft_ticks)
+    coordinator = Coordinator(env, workload, ttft_ticks, on_finished)
     options = RunOptions(fast_forward, check, observer)
-    pools = start_replicas(env, deployment, coordinator, options)
+    pools = start_replicas(env, deployment, coordinator, options, scenario.seed)
     coordinator.start(build_routes(env, deployment, pools, workload.pipeline_names, scenario.seed))
     env.run()
     replicas = [replica for pool in pools.values() for replica in pool]

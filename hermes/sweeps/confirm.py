@@ -82,7 +82,8 @@ class Confirmation:
         key: Its key.
         point: What it chose, by dotted path.
         engines: The real engine that stood in, by client.
-        reproduced: Whether the trial, run again as it was, gave the metrics of its row.
+        reproduced: Whether the trial, run again as it was, gave the metrics of its row; None where
+            the row is not that of one simulation.
         requests: Requests of its workload.
         metrics: Those its study asks for, then the usual ones.
         first_token: Where the first tokens differ.
@@ -93,7 +94,7 @@ class Confirmation:
     key: str
     point: Mapping[str, Any]
     engines: Mapping[str, str]
-    reproduced: bool
+    reproduced: bool | None
     requests: int
     metrics: Mapping[str, Difference]
     first_token: TokenTimes
@@ -149,7 +150,7 @@ def confirm_trial(folder: Path, which: str | None = None, data: Path | None = No
     trial = read_stored_trial(folder, which, data)
     real = _on_the_real_engine(trial)
     own, other = (_run(scenario, trial) for scenario in (trial.scenario, real))
-    names = dict.fromkeys([*trial.interest, *_KEY_METRICS])
+    names = [name for name in dict.fromkeys([*trial.interest, *_KEY_METRICS]) if name in METRICS]
     return Confirmation(
         trial=trial.row["number"],
         key=trial.row["trial_key"],
@@ -158,9 +159,7 @@ def confirm_trial(folder: Path, which: str | None = None, data: Path | None = No
             name: BATCHING.find(client.batching, "batching").engine_version() or client.batching
             for name, client in real.clients.items()
         },
-        reproduced=all(
-            name not in trial.row or _same(trial.row[name], own.summary[name]) for name in METRICS
-        ),
+        reproduced=_reproduced(trial, own) if trial.judged_by_one else None,
         requests=len(own.requests.arrival),
         metrics={name: Difference(own.summary[name], other.summary[name]) for name in names},
         first_token=_token_times(own.requests, other.requests, "first_token"),
@@ -190,6 +189,11 @@ def _run(scenario: Scenario, trial: StoredTrial) -> SimulationResult:
     pipelines = tuple(scenario.pipelines)
     workload = build_workload(scenario.workload, pipelines, scenario.seed, trial.folder)
     return simulate_deployment(scenario, deployment, workload)
+
+
+def _reproduced(trial: StoredTrial, own: SimulationResult) -> bool:
+    row = trial.row
+    return all(name not in row or _same(row[name], own.summary[name]) for name in METRICS)
 
 
 def _same(stored: Number, found: Number) -> bool:

@@ -2,12 +2,16 @@
 
 A dimension with a finite number of values counts them from 0, and samplers see those places, not
 the values. So choices of any kind, numbers, names, whole blocks, come back exactly as written.
+
+A bundle sets several fields at once, under a name; any dimension may apply only `when` another one
+has some value.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -21,13 +25,51 @@ from hermes.scenario.base import Positive, PositiveInt, Spec
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-__all__ = ["Choices", "Dimension", "FloatRange", "IntRange", "Parameter"]
+__all__ = ["Bundle", "Choices", "Dimension", "FloatRange", "IntRange", "Parameter"]
 
 Parameter = int | float
 """A value as a sampler sees it: a place among finite values, or the number itself."""
 
 
-class Choices(Spec):
+class _Conditional(Spec):
+    """What all dimensions share: when they apply."""
+
+    when: dict[str, Any] = {}
+    """Dimensions written before this one, each with the value or the list of values at which this
+    one applies; elsewhere its field stays as the scenario has it."""
+
+    def applies(self, point: Mapping[str, Any]) -> bool:
+        """Return whether it applies at a point whose earlier dimensions are known."""
+        return all(
+            path in point and any(_same(point[path], value) for value in self.allowed(path))
+            for path in self.when
+        )
+
+    def allowed(self, path: str) -> list[Any]:
+        """Return the values of another dimension at which this one applies."""
+        value = self.when[path]
+        return value if isinstance(value, list) else [value]
+
+    def settings(self, path: str, value: Any) -> dict[str, Any]:
+        """Return what a value changes in the scenario, by dotted path."""
+        return {path: value}
+
+    def distribution(self) -> BaseDistribution:
+        """Return the distribution samplers draw from."""
+        raise NotImplementedError
+
+    def holds(self, parameter: Parameter) -> bool:
+        """Return whether a value, as a sampler sees it, is one of its values."""
+        distribution: Any = self.distribution()
+        if hasattr(distribution, "choices"):
+            return parameter in distribution.choices
+        return bool(distribution.low <= parameter <= distribution.high)
+
+    def _with_condition(self, written: dict[str, Any]) -> dict[str, Any]:
+        return written | ({"when": self.when} if self.when else {})
+
+
+class Choices(_Conditional):
     """One of several values."""
 
     choices: Annotated[tuple[Any, ...], Field(min_length=1, strict=False)]
@@ -79,7 +121,8 @@ class Choices(Spec):
 
     def written(self) -> Any:
         """Return it as plain data."""
-        return list(self.choices)
+        plain = list(self.choices)
+        return self._with_condition({"choices": plain}) if self.when else plain
 
     def _cell(self, value: object) -> object:
         """Return a value as a study's rows hold it."""
@@ -88,7 +131,73 @@ class Choices(Spec):
         return json.dumps(value, sort_keys=True)
 
 
-class IntRange(Spec):
+class Bundle(_Conditional):
+    """One of several named sets of values."""
+
+    bundle: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    """Name to what it sets, by dotted path; every name sets the same paths."""
+
+    @model_validator(mode="after")
+    def _set_alike(self) -> Self:
+        first, *others = self.bundle.items()
+        if not first[1]:
+            raise _wrong(f"{first[0]!r} sets nothing; give paths and values")
+        for name, settings in others:
+            if set(settings) != set(first[1]):
+                odd = sorted(set(settings) ^ set(first[1]))
+                raise _wrong(
+                    f"{first[0]!r} and {name!r} do not set the same paths: {', '.join(odd)}"
+                )
+        return self
+
+    @property
+    def kind(self) -> type:
+        """Type of the column that stores its name."""
+        return str
+
+    @property
+    def size(self) -> int:
+        """How many values there are."""
+        return len(self.bundle)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(self.bundle)
+
+    def settings(self, path: str, value: Any) -> dict[str, Any]:
+        """Return what a name changes in the scenario; see `_Conditional`."""
+        del path
+        return self.bundle[value]
+
+    def at(self, place: int) -> str:
+        """Return the name at a place."""
+        return self.choices[place]
+
+    def draw(self, uniform: float) -> str:
+        """Return the name for a uniform draw from [0, 1)."""
+        return self.choices[int(uniform * self.size)]
+
+    def distribution(self) -> BaseDistribution:
+        """Return the distribution of its places."""
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(tuple(range(self.size)))
+
+    def from_parameter(self, parameter: Parameter) -> str:
+        """Return the name a sampler means."""
+        return self.choices[int(parameter)]
+
+    def to_parameter(self, cell: object) -> Parameter:
+        """Return how a sampler sees a name read from a study's rows."""
+        return self.choices.index(str(cell))
+
+    def written(self) -> Any:
+        """Return it as plain data."""
+        return self._with_condition({"bundle": self.bundle})
+
+
+class IntRange(_Conditional):
     """A whole number from low to high."""
 
     bounds: Annotated[tuple[int, int], Field(alias="int", strict=False)]
@@ -144,10 +253,11 @@ class IntRange(Spec):
 
     def written(self) -> Any:
         """Return it as plain data."""
-        return {"int": list(self.bounds)} | _options(self.step if self.step != 1 else 0, self.log)
+        options = _options(self.step if self.step != 1 else 0, self.log)
+        return self._with_condition({"int": list(self.bounds)} | options)
 
 
-class FloatRange(Spec):
+class FloatRange(_Conditional):
     """A number from low to high."""
 
     bounds: Annotated[tuple[float, float], Field(alias="float", strict=False)]
@@ -213,7 +323,8 @@ class FloatRange(Spec):
 
     def written(self) -> Any:
         """Return it as plain data."""
-        return {"float": list(self.bounds)} | _options(self.step, self.log)
+        options = _options(self.step, self.log)
+        return self._with_condition({"float": list(self.bounds)} | options)
 
 
 def _pick(value: Any) -> Any:
@@ -223,7 +334,9 @@ def _pick(value: Any) -> Any:
         if not value:
             raise _wrong("the list of choices is empty")
         return Choices.model_validate({"choices": value})
-    ranges: dict[str, type[Spec]] = {"int": IntRange, "float": FloatRange}
+    ranges: dict[str, type[Spec]] = {
+        "int": IntRange, "float": FloatRange, "choices": Choices, "bundle": Bundle
+    }  # fmt: skip
     given = [key for key in value if key in ranges] if isinstance(value, dict) else []
     if len(given) == 1:
         return ranges[given[0]].model_validate(value)
@@ -234,16 +347,23 @@ def _pick(value: Any) -> Any:
         hint = f", got {value!r}; a value that stays the same goes under `set`"
     raise _wrong(
         "a dimension is a list of choices, {int: [low, high]} or {float: [low, high]}, a range "
-        f"with `step` or `log` if wanted{hint}"
+        "with `step` or `log` if wanted, {choices: [...], when: {...}}, or {bundle: {NAME: "
+        f"{{path: value}}}}}}{hint}"
     )
 
 
-_Written = Annotated[list[Any], Field(min_length=1)] | IntRange | FloatRange
+_Written = Annotated[list[Any], Field(min_length=1)] | Choices | IntRange | FloatRange | Bundle
 
 Dimension = Annotated[
-    Choices | IntRange | FloatRange, BeforeValidator(_pick, json_schema_input_type=_Written)
+    Choices | IntRange | FloatRange | Bundle,
+    BeforeValidator(_pick, json_schema_input_type=_Written),
 ]
-"""A dimension, told by its form: a list, or the key `int` or `float`."""
+"""A dimension, told by its form: a list, or the key `choices`, `int`, `float` or `bundle`."""
+
+
+def _same(one: object, other: object) -> bool:
+    """Return whether two values are written alike; 1 and True are not."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _check_bounds(bounds: tuple[float, float], log: bool, stepped: bool) -> None:

@@ -9,7 +9,7 @@ from hermes.scenario.loading import build_scenario
 from hermes.scenario.overrides import apply_overrides
 from hermes.sim.explain import explain
 from hermes.sweeps.budget import budget_of, check_grid, most_trials
-from hermes.sweeps.dimension import Choices
+from hermes.sweeps.dimension import Bundle, Choices
 from hermes.sweeps.samplers import choose_sampler
 from hermes.sweeps.spec import StudySpec
 from hermes.sweeps.study import Study
@@ -37,7 +37,9 @@ def explain_study(study: Study) -> dict[str, Any]:
         "objectives": [f"{direction} {name}" for name, direction in spec.objectives.items()],
         "constraints": [str(limit) for limit in spec.limits()],
     }
-    scenario = build_scenario(apply_overrides(study.scenario, study.space.first()))
+    scenario = build_scenario(
+        apply_overrides(study.scenario, study.space.overrides(study.space.first()))
+    )
     try:
         facts["first candidate"] = explain(scenario, study.folder)
     except InfeasibleError as error:
@@ -52,7 +54,12 @@ def study_schema() -> dict[str, Any]:
 
 
 def _told(dimension: Any) -> str:
-    if isinstance(dimension, Choices):
+    if dimension.when:
+        conditions = ", ".join(
+            f"{path} is {' or '.join(map(str, dimension.allowed(path)))}" for path in dimension.when
+        )
+        return f"{_told(dimension.model_copy(update={'when': {}}))}; when {conditions}"
+    if isinstance(dimension, Choices | Bundle):
         return ", ".join(map(str, dimension.choices))
     low, high = dimension.bounds
     step = f" in steps of {dimension.step:g}" if dimension.step not in {None, 1} else ""

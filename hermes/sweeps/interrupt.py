@@ -1,4 +1,8 @@
-"""Ctrl-C: once to stop with everything finished kept, twice to stop at once."""
+"""Signals that end a study: once to stop with everything finished kept, twice to stop at once.
+
+Ctrl-C (SIGINT), SIGTERM, which Slurm and Kubernetes send before they kill, and SIGHUP, which a
+closed terminal sends, are treated alike.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,12 @@ from typing import Any
 
 __all__ = ["Interrupt"]
 
-_EXIT_CODE = 130
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_BASE = 128  # a shell's exit code for a signal is 128 and its number
 
 
 class Interrupt:
-    """Notes the first Ctrl-C; use it as a context around a study's loop.
+    """Notes the first signal to stop; use it as a context around a study's loop.
 
     The first one breaks only what the loop says may be broken, which is waiting for trials; never
     a write. The second one ends the process where it is: the files of a study are whole at every
@@ -25,36 +30,43 @@ class Interrupt:
     """
 
     def __init__(self) -> None:
-        self.pressed = False
+        self.exit_code: int | None = None
         self._breakable = False
-        self._before: Any = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    @property
+    def pressed(self) -> bool:
+        """Whether a signal to stop has come."""
+        return self.exit_code is not None
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._press)
+            for number in _SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup a hangup is none
+                    self._before[number] = signal.signal(number, self._press)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     @contextmanager
     def breakable(self) -> Iterator[None]:
-        """Leave the body early, in silence, when Ctrl-C is pressed."""
+        """Leave the body early, in silence, when a signal to stop comes."""
         self._breakable = True
         try:
             yield
         except KeyboardInterrupt:
-            self.pressed = True
+            self.exit_code = self.exit_code or _BASE + signal.SIGINT
         finally:
             self._breakable = False
 
     def _press(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
+        del frame
         if self.pressed:
             if sys.stderr.isatty():
                 os.write(2, b"\x1b[?25h\n")  # the bar has hidden the cursor
-            os._exit(_EXIT_CODE)
-        self.pressed = True
+            os._exit(_BASE + number)
+        self.exit_code = _BASE + number
         if self._breakable:
             raise KeyboardInterrupt

@@ -23,12 +23,18 @@ def digest(value: object) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:32]
 
 
-def trial_key(scenario: Mapping[str, Any], files: Sequence[DataFile]) -> str:
+def trial_key(
+    scenario: Mapping[str, Any],
+    files: Sequence[DataFile],
+    evaluation: Mapping[str, Any] | None = None,
+) -> str:
     """Return a trial's key: from its whole scenario, its seed, its files' content, and Hermes.
 
     Args:
         scenario: The resolved scenario, which holds the seed.
         files: The files it reads; a changed file makes another key, under the same name too.
+        evaluation: How it is judged, where that is not by one simulation.
     """
     content = {file.name: file.digest for file in files}
-    return digest({"scenario": scenario, "files": content, "hermes": __version__})
+    judged = {"evaluation": dict(evaluation)} if evaluation else {}
+    return digest({"scenario": scenario, "files": content, "hermes": __version__} | judged)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hermes.cluster import Executor, Trial
 from hermes.cluster.trial import Row, failure
 from hermes.results import StudyFolder, parameter_column
+from hermes.results.schema import PARAMETER_PREFIX
 from hermes.sweeps.candidate import Candidate
 from hermes.sweeps.constraint import judge
 from hermes.sweeps.interrupt import Interrupt
@@ -26,7 +27,7 @@ from hermes.sweeps.study import Study
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Pace", "StudyLoop", "finished_trials"]
+__all__ = ["Pace", "Past", "StudyLoop", "finished_trials", "outcome_of"]
 
 _WAIT_S = 0.5
 _EXPLORE_AFTER = 20
@@ -39,6 +40,19 @@ class Pace:
 
     rows: int = 256
     seconds: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Rows that are there already.
+
+    Attributes:
+        stored: Those of this study's earlier runs.
+        elsewhere: Those of another study by trial key, taken over where they are asked for.
+    """
+
+    stored: Sequence[Row]
+    elsewhere: Mapping[str, Row]
 
 
 @dataclass(slots=True)
@@ -58,7 +72,7 @@ class StudyLoop:
         schema: The schema of its rows.
         sampler: Proposes points; knows the trials of earlier runs.
         executor: Runs trials.
-        stored: Rows of earlier runs.
+        past: Rows that are there already.
         pace: When rows are written.
     """
 
@@ -69,7 +83,7 @@ class StudyLoop:
         schema: pa.Schema,
         sampler: Sampler,
         executor: Executor,
-        stored: Sequence[Row],
+        past: Past,
         pace: Pace,
     ) -> None:
         self._study = study
@@ -78,6 +92,7 @@ class StudyLoop:
         self._sampler = sampler
         self._executor = executor
         self._pace = pace
+        self._elsewhere = past.elsewhere
         self._limits = study.spec.limits()
         self._known: dict[str, Outcome] = {}
         self._open: dict[str, _Open] = {}
@@ -88,7 +103,7 @@ class StudyLoop:
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.bests = Bests(study.spec.objectives)
-        for row in stored:
+        for row in past.stored:
             self._known[str(row["trial_key"])] = outcome_of(study, row)
             self._count(row)
 
@@ -146,11 +161,23 @@ class StudyLoop:
         self._duplicates = 0
         trial = _trial(proposal, candidate)
         self._open[candidate.key] = _Open(proposal.point, [proposal])
+        if candidate.key in self._elsewhere:
+            self._finish(self._taken_over(self._elsewhere[candidate.key], trial))
+            return None
         if candidate.problem is None:
             return trial
         kind = type(candidate.problem).__name__
         self._finish(failure(trial, "infeasible", kind, str(candidate.problem)))
         return None
+
+    def _taken_over(self, row: Row, trial: Trial) -> Row:
+        """Return an earlier study's row as one of this study."""
+        known = {
+            name: row[name]
+            for name in self._schema.names
+            if name in row and not name.startswith(PARAMETER_PREFIX)
+        }
+        return known | {"number": trial.number, "feasible": None, "violation": None}
 
     def _finish(self, row: Row) -> None:
         under_way = self._open.pop(str(row["trial_key"]), None)
@@ -182,6 +209,7 @@ class StudyLoop:
         if self._unwritten:
             self._folder.write_part(self._unwritten, self._schema)
             self._unwritten = []
+            self._folder.compact(self._schema)
         self._written_at = time.monotonic()
 
 
@@ -206,4 +234,4 @@ def outcome_of(study: Study, row: Row) -> Outcome:
 
 def _trial(proposal: Proposal, candidate: Candidate) -> Trial:
     names = tuple(file.name for file in candidate.files)
-    return Trial(proposal.number, candidate.key, proposal.point, candidate.seed, names)
+    return Trial(proposal.number, candidate.key, candidate.overrides, candidate.seed, names)

@@ -7,27 +7,46 @@ propose once more what it proposed at its start.
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hermes.errors import InputError
 from hermes.sweeps.samplers import Finished, Outcome, Proposal
-from hermes.sweeps.space import Space
+from hermes.sweeps.space import Point, Space
 from hermes.sweeps.spec import SamplerSpec
 from hermes.workload.streams import stream
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
-__all__ = ["OptunaSampler"]
+__all__ = ["OptunaSampler", "require_installed"]
 
-# NSGA-II breeds from whole generations and knows a trial's by this attribute; trials added without
-# it would not count, and a resumed search would start over at random.
-_GENERATION = "NSGAIISampler:generation"
+# A genetic sampler breeds from whole generations and knows a trial's by this attribute; trials
+# added without it would not count, and a resumed search would start over at random.
+_GENERATIONS = {"nsga2": "NSGAIISampler:generation", "nsga3": "NSGAIIISampler:generation"}
+_NEEDS = {"gp": ("torch", "scipy"), "cmaes": ("cmaes",)}
+
+
+def require_installed(spec: SamplerSpec) -> None:
+    """Check that what a sampler needs is installed.
+
+    Raises:
+        InputError: It is not; the message names the extra.
+    """
+    missing = [name for name in _NEEDS.get(spec.name, ()) if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"the sampler {spec.name!r} needs {' and '.join(missing)}: pip install "
+            f"'hermes-dse[{spec.name}]', or choose tpe, nsga2 or qmc",
+            "sampler",
+        )
 
 
 class OptunaSampler:
-    """TPE or NSGA-II over a space.
+    """A sampler of Optuna's over a space.
 
     Args:
         space: The space.
@@ -64,7 +83,9 @@ class OptunaSampler:
         if explore:
             point = self._space.drawn(self._seed, self._next)
             self._study.enqueue_trial(dict(self._space.to_parameters(point)))
-        trial = self._study.ask(self._distributions)
+        trial = self._study.ask(None if self._space.conditional else self._distributions)
+        if self._space.conditional:
+            self._suggest(trial)
         number, self._next = self._next, self._next + 1
         return Proposal(number, self._space.from_parameters(trial.params), trial)
 
@@ -80,38 +101,55 @@ class OptunaSampler:
 
     def most_in_flight(self, width: int) -> int:
         """Return how many proposals may be open: more would be made in the dark."""
-        floor = self._spec.nsga2.population_size // 2 if self._spec.name == "nsga2" else 4
+        floor = (self._spec.population_size or 8) // 2
         return max(floor, 2 * width)
 
     def _sampler(self, finished: int) -> BaseSampler:
         samplers = self._optuna.samplers
         rng = stream(self._seed, "sampler", self._spec.name, str(finished))
         seed = int(rng.integers(2**32))
+        makers: dict[str, Callable[..., BaseSampler]] = {
+            "nsga2": samplers.NSGAIISampler,
+            "nsga3": samplers.NSGAIIISampler,
+            "tpe": samplers.TPESampler,
+            "gp": partial(samplers.GPSampler, deterministic_objective=True),
+            "cmaes": partial(samplers.CmaEsSampler, warn_independent_sampling=False),
+        }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
-            if self._spec.name == "nsga2":
-                breeder: BaseSampler = samplers.NSGAIISampler(
-                    **self._spec.nsga2.model_dump(), seed=seed
-                )
-                return breeder
-            model: BaseSampler = samplers.TPESampler(**self._spec.tpe.model_dump(), seed=seed)
-            return model
+            return makers[self._spec.name](**self._spec.options(), seed=seed)
+
+    def _suggest(self, trial: Any) -> None:
+        """Ask for the dimensions that apply, one after another."""
+        point: Point = {}
+        for path, dimension in self._space.dimensions.items():
+            if dimension.applies(point):
+                asked = self._distributions[path]
+                if hasattr(asked, "choices"):
+                    parameter = trial.suggest_categorical(path, asked.choices)
+                else:
+                    whole = type(asked).__name__ == "IntDistribution"
+                    suggest = trial.suggest_int if whole else trial.suggest_float
+                    parameter = suggest(path, asked.low, asked.high, log=asked.log)
+                point[path] = dimension.from_parameter(parameter)
 
     def _rebuilt(self, finished: Sequence[Finished]) -> list[Any]:
         states = self._optuna.trial.TrialState
         trials, completed = [], 0
+        generation = _GENERATIONS.get(self._spec.name)
         for trial in finished:
             values = trial.outcome.values
             attributes = {}
-            if values is not None:
-                attributes[_GENERATION] = completed // self._spec.nsga2.population_size
+            if values is not None and generation is not None:
+                attributes[generation] = completed // (self._spec.population_size or 1)
                 completed += 1
+            parameters = self._space.to_parameters(trial.cells)
             trials.append(
                 self._optuna.trial.create_trial(
                     state=states.FAIL if values is None else states.COMPLETE,
                     values=None if values is None else list(values),
-                    params=self._space.to_parameters(trial.cells),
-                    distributions=self._distributions,
+                    params=parameters,
+                    distributions={path: self._distributions[path] for path in parameters},
                     constraints=None if values is None else dict(trial.outcome.excesses),
                     system_attrs=attributes,
                 )

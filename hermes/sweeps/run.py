@@ -19,12 +19,13 @@ from hermes.cluster import (
 )
 from hermes.cluster.trial import Row
 from hermes.errors import InputError
+from hermes.evaluation import evaluation_columns
 from hermes.metrics import METRICS
 from hermes.results import StudyFolder, trial_schema
 from hermes.sweeps.budget import budget_of, check_grid, most_trials
 from hermes.sweeps.interrupt import Interrupt
-from hermes.sweeps.loop import Pace, StudyLoop, finished_trials
-from hermes.sweeps.optuna_sampler import OptunaSampler
+from hermes.sweeps.loop import Pace, Past, StudyLoop, finished_trials
+from hermes.sweeps.optuna_sampler import OptunaSampler, require_installed
 from hermes.sweeps.progress import open_progress
 from hermes.sweeps.samplers import (
     Finished,
@@ -32,10 +33,12 @@ from hermes.sweeps.samplers import (
     choose_sampler,
     done_numbers,
     grid_sampler,
+    qmc_sampler,
     random_sampler,
 )
 from hermes.sweeps.spec import SamplerSpec
 from hermes.sweeps.study import Study
+from hermes.sweeps.warm_start import warm_start
 
 __all__ = ["RunOptions", "StudyOutcome", "run", "run_study"]
 
@@ -47,12 +50,18 @@ class StudyOutcome:
     Attributes:
         counts: Trials in the folder by status, earlier runs included.
         folder: The folder.
-        interrupted: Whether Ctrl-C ended it.
+        exit_code: What a shell expects of a process that a signal ended (130 for Ctrl-C); None
+            where the study came to its end.
     """
 
     counts: Mapping[str, int]
     folder: Path
-    interrupted: bool
+    exit_code: int | None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal ended it: Ctrl-C, SIGTERM or SIGHUP."""
+        return self.exit_code is not None
 
     @property
     def failed(self) -> int:
@@ -107,20 +116,25 @@ def run(study: Study, out: Path, options: RunOptions) -> StudyOutcome:
     _refuse_foreign(out)
     with StudyFolder(out) as folder, Interrupt() as interrupt:
         chosen = _claim(study, folder, options.resume)
-        schema = trial_schema(study.space.types(), tuple(METRICS), str(study.record()["study_key"]))
+        columns = (*METRICS, *evaluation_columns(study.spec.evaluation))
+        schema = trial_schema(study.space.types(), columns, str(study.record()["study_key"]))
         stored = folder.read_rows(schema)
         rows: list[Row] = stored.to_dicts()
-        sampler = _sampler(study, chosen, finished_trials(study, rows))
+        earlier = warm_start(study)
+        sampler = _sampler(study, chosen, [*earlier.lessons, *finished_trials(study, rows)])
         budget = budget_of(study, chosen)
         with open_progress(most_trials(study, budget), len(rows), options.quiet) as progress:
             for part in stored.set_aside:
                 progress.say(f"set aside {part.file}: {part.why}; its trials run again")
+            if earlier.said:
+                progress.say(earlier.said)
             with _executor(study, options) as executor:
-                loop = StudyLoop(study, folder, schema, sampler, executor, rows, options.pace)
+                past = Past(rows, earlier.rows)
+                loop = StudyLoop(study, folder, schema, sampler, executor, past, options.pace)
                 loop.run(budget, interrupt, progress)
     if not interrupt.pressed:
         _require_possible(study, loop.counts, loop.reasons)
-    return StudyOutcome(dict(sorted(loop.counts.items())), out, interrupt.pressed)
+    return StudyOutcome(dict(sorted(loop.counts.items())), out, interrupt.exit_code)
 
 
 def _refuse_foreign(out: Path) -> None:
@@ -154,6 +168,7 @@ def _claim(study: Study, folder: StudyFolder, resume: bool) -> SamplerSpec:
     if held is not None and study.spec.sampler.name == "auto":
         # A larger budget must not make `auto` change its mind: numbers would change their meaning.
         chosen = SamplerSpec.model_validate({"name": held.get("chosen_sampler", chosen.name)})
+    require_installed(chosen)
     if chosen.name == "grid":
         check_grid(study)
     files_from = os.path.relpath(study.folder, folder.path)
@@ -168,12 +183,22 @@ def _sampler(study: Study, chosen: SamplerSpec, finished: list[Finished]) -> Sam
         return grid_sampler(study.space, done_numbers(finished))
     if chosen.name == "random":
         return random_sampler(study.space, spec.seed, done_numbers(finished))
+    if chosen.name == "qmc":
+        return qmc_sampler(study.space, spec.seed, done_numbers(finished))
     return OptunaSampler(study.space, chosen, spec.objectives, spec.seed, finished)
 
 
 @contextmanager
 def _executor(study: Study, options: RunOptions) -> Iterator[Executor]:
-    setup = TrialSetup(study.scenario, str(study.folder), study.spec.trial_timeout_s, study.files)
+    setup = TrialSetup(
+        study.scenario,
+        str(study.folder),
+        study.spec.trial_timeout_s,
+        study.files,
+        evaluation=study.spec.evaluation,
+        watched=tuple(study.spec.objectives),
+        memory_limit_gib=study.spec.trial_memory_gib,
+    )
     if options.workers == 0:
         yield InProcessExecutor(setup)
         return

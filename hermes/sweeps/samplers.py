@@ -1,8 +1,8 @@
 """Samplers: who says which point is tried next.
 
-Grid and random propose by index: proposal *n* is a function of the study and *n* alone, so a
-resumed study goes on as if it had never stopped. TPE and NSGA-II learn; they are Optuna's, rebuilt
-from the stored rows (see `optuna_sampler`).
+Grid, random and QMC propose by index: proposal *n* is a function of the study and *n* alone, so a
+resumed study goes on as if it had never stopped. The others learn; they are Optuna's, rebuilt from
+the stored rows (see `optuna_sampler`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from hermes.sweeps.halton import Halton
 from hermes.sweeps.space import LARGEST_GRID, Point, Space
 from hermes.sweeps.spec import SamplerSpec, StudySpec
 
@@ -27,6 +28,7 @@ __all__ = [
     "choose_sampler",
     "done_numbers",
     "grid_sampler",
+    "qmc_sampler",
     "random_sampler",
 ]
 
@@ -59,7 +61,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A trial of an earlier run: its number, its point as stored, and what became of it."""
+    """A trial of an earlier run: its number, its point as stored, and what became of it.
+
+    One of an earlier study has the number -1.
+    """
 
     number: int
     cells: Mapping[str, object]
@@ -95,7 +100,7 @@ class IndexSampler:
 
     def __init__(
         self,
-        at: Callable[[int], Point],
+        at: Callable[[int], Point | None],
         end: int | None,
         done: AbstractSet[int],
         size: int | None = None,
@@ -114,6 +119,8 @@ class IndexSampler:
         while self._end is None or self._next < self._end:
             number, self._next = self._next, self._next + 1
             point = self._at(number)
+            if point is None:
+                continue
             if self._size is not None:
                 if len(self._seen) >= self._size or misses > 1000 + 50 * self._size:
                     return None
@@ -137,7 +144,7 @@ class IndexSampler:
 
 def grid_sampler(space: Space, done: AbstractSet[int]) -> IndexSampler:
     """Return the sampler that walks the whole grid."""
-    return IndexSampler(space.at, space.size, done)
+    return IndexSampler(space.at, space.grid_length, done)
 
 
 def random_sampler(space: Space, seed: int, done: AbstractSet[int]) -> IndexSampler:
@@ -145,12 +152,21 @@ def random_sampler(space: Space, seed: int, done: AbstractSet[int]) -> IndexSamp
     return IndexSampler(lambda number: space.drawn(seed, number), None, done, space.size)
 
 
+def qmc_sampler(space: Space, seed: int, done: AbstractSet[int]) -> IndexSampler:
+    """Return the sampler that fills the space evenly, by a scrambled Halton sequence."""
+    halton = Halton(len(space.dimensions), seed)
+    return IndexSampler(
+        lambda number: space.of_uniforms(halton.point(number)), None, done, space.size
+    )
+
+
 def choose_sampler(spec: StudySpec) -> SamplerSpec:
     """Return the sampler to use: the one named, or for `auto` the one that fits the budget.
 
-    The whole grid where the budget covers it; otherwise NSGA-II for several objectives, and for
-    one TPE, which learns most from a trial but takes seconds for each beyond a thousand. A budget
-    below two generations is too small to breed in and is drawn at random.
+    The whole grid where the budget covers it; otherwise NSGA-II for two objectives and NSGA-III for
+    more, and for one TPE, which learns most from a trial but takes seconds for each beyond a
+    thousand. A budget below two generations is too small to breed in and explores by QMC. Only
+    samplers that every installation has are chosen: what a study does must not depend on it.
     """
     if spec.sampler.name != "auto":
         return spec.sampler
@@ -161,14 +177,14 @@ def choose_sampler(spec: StudySpec) -> SamplerSpec:
     budget = spec.trials or DEFAULT_TRIALS
     if len(spec.objectives) == 1 and budget <= _MOST_TPE_TRIALS:
         return SamplerSpec(name="tpe")
-    options = spec.sampler.nsga2
-    name = "nsga2" if budget >= 2 * options.population_size else "random"
-    return SamplerSpec.model_validate({"name": name})
+    if budget < 2 * spec.sampler.nsga2.population_size:
+        return SamplerSpec(name="qmc")
+    return SamplerSpec(name="nsga2" if len(spec.objectives) <= 2 else "nsga3")
 
 
 def done_numbers(finished: Sequence[Finished]) -> frozenset[int]:
     """Return the numbers of the trials of earlier runs."""
-    return frozenset(trial.number for trial in finished)
+    return frozenset(trial.number for trial in finished if trial.number >= 0)
 
 
 def _identity(point: Point) -> bytes:

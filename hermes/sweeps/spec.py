@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from hermes.errors import InputError, did_you_mean
+from hermes.evaluation import CAPACITY_METRICS, CapacitySpec, EvaluationSpec, ReplicatesSpec
+from hermes.evaluation.spec import as_replicates
 from hermes.metrics import METRICS
 from hermes.scenario.base import Positive, PositiveInt, Spec
 from hermes.scenario.scenario import Name
 from hermes.sweeps.constraint import Constraint
 from hermes.sweeps.dimension import Dimension
 
-__all__ = ["SAMPLERS", "Nsga2Options", "SamplerSpec", "StudySpec", "TpeOptions"]
+__all__ = [
+    "SAMPLERS",
+    "CmaesOptions",
+    "GpOptions",
+    "Nsga2Options",
+    "Nsga3Options",
+    "SamplerSpec",
+    "StudySpec",
+    "TpeOptions",
+]
 
-SAMPLERS = ("auto", "grid", "nsga2", "random", "tpe")
+SAMPLERS = ("auto", "cmaes", "gp", "grid", "nsga2", "nsga3", "qmc", "random", "tpe")
 """Names of the samplers."""
 
+_Name = Literal["auto", "cmaes", "gp", "grid", "nsga2", "nsga3", "qmc", "random", "tpe"]
 _MOST_OBJECTIVES = 4
+_CAPACITY_SEEDS = 5
+_Chance = Annotated[float, Field(ge=0, le=1)]
 
 
 class Nsga2Options(Spec):
@@ -27,12 +48,19 @@ class Nsga2Options(Spec):
 
     population_size: Annotated[int, Field(ge=2, le=10_000)] = 50
     """Trials in a generation."""
-    crossover_prob: Annotated[float, Field(ge=0, le=1)] = 0.9
+    crossover_prob: _Chance = 0.9
     """Chance that a child mixes two parents."""
-    swapping_prob: Annotated[float, Field(ge=0, le=1)] = 0.5
+    swapping_prob: _Chance = 0.5
     """Chance that a parameter is swapped when parents mix."""
-    mutation_prob: Annotated[float, Field(ge=0, le=1)] | None = None
+    mutation_prob: _Chance | None = None
     """Chance that a parameter is drawn anew; default: 1 / number of parameters."""
+
+
+class Nsga3Options(Nsga2Options):
+    """NSGA-III: as NSGA-II, spread along reference points; for three and four objectives."""
+
+    dividing_parameter: Annotated[int, Field(ge=1, le=100)] = 3
+    """Density of the reference points."""
 
 
 class TpeOptions(Spec):
@@ -46,26 +74,71 @@ class TpeOptions(Spec):
     """Whether parameters are modelled together."""
 
 
+class GpOptions(Spec):
+    """Gaussian process; learns most from a trial, takes seconds for each. Needs the extra `gp`."""
+
+    n_startup_trials: PositiveInt = 10
+    """Random trials before the model takes over."""
+
+
+class CmaesOptions(Spec):
+    """CMA-ES, for one objective over numbers. Needs the extra `cmaes`."""
+
+    n_startup_trials: PositiveInt = 1
+    """Random trials before the model takes over."""
+    popsize: Annotated[int, Field(ge=2, le=10_000)] | None = None
+    """Trials in a generation; default: by the number of dimensions."""
+
+
 class SamplerSpec(Spec):
     """A sampler and its options."""
 
-    name: Literal["auto", "grid", "nsga2", "random", "tpe"]
+    name: _Name
     """Which one."""
     nsga2: Nsga2Options = Nsga2Options()
     """Options of `nsga2`."""
+    nsga3: Nsga3Options = Nsga3Options()
+    """Options of `nsga3`."""
     tpe: TpeOptions = TpeOptions()
     """Options of `tpe`."""
+    gp: GpOptions = GpOptions()
+    """Options of `gp`."""
+    cmaes: CmaesOptions = CmaesOptions()
+    """Options of `cmaes`."""
+
+    @property
+    def population_size(self) -> int | None:
+        """Trials in a generation of a genetic sampler; None for the others."""
+        genetic = {"nsga2": self.nsga2, "nsga3": self.nsga3}
+        return genetic[self.name].population_size if self.name in genetic else None
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of the sampler that is meant."""
+        found: dict[str, Any] = self.model_dump(mode="json").get(self.name, {})
+        return found
 
 
 class _WithNsga2(Spec):
     nsga2: Nsga2Options
 
 
+class _WithNsga3(Spec):
+    nsga3: Nsga3Options
+
+
 class _WithTpe(Spec):
     tpe: TpeOptions
 
 
-_Written = Literal["auto", "grid", "nsga2", "random", "tpe"] | _WithNsga2 | _WithTpe
+class _WithGp(Spec):
+    gp: GpOptions
+
+
+class _WithCmaes(Spec):
+    cmaes: CmaesOptions
+
+
+_Written = _Name | _WithNsga2 | _WithNsga3 | _WithTpe | _WithGp | _WithCmaes
 
 
 def _sampler(value: Any) -> Any:
@@ -78,11 +151,39 @@ def _sampler(value: Any) -> Any:
         raise _wrong("a sampler is a name, or one name with options: {nsga2: {...}}")
     name, options = next(iter(value.items()))
     _require_known("sampler", name, SAMPLERS)
-    if name in {"nsga2", "tpe"}:
+    if name in SamplerSpec.model_fields and name != "name":
         return SamplerSpec.model_validate({"name": name, name: options or {}})
     if options:
         raise _wrong(f"the sampler {name!r} has no options")
     return SamplerSpec.model_validate({"name": name})
+
+
+class _WithCapacity(Spec):
+    capacity: CapacitySpec
+
+
+_Evaluate = Literal["simulation", "capacity"] | _WithCapacity
+
+
+def _evaluate(value: Any) -> Any:
+    if value == "simulation" or value is None:
+        return None
+    if value == "capacity":
+        return CapacitySpec()
+    if isinstance(value, dict) and list(value) == ["capacity"]:
+        try:
+            return CapacitySpec.model_validate(value["capacity"] or {})
+        except ValidationError as error:
+            found = error.errors()[0]
+            field = ".".join(map(str, found["loc"]))
+            hint = did_you_mean(field, CapacitySpec.model_fields)
+            known = field in CapacitySpec.model_fields
+            message = found["msg"] if known else f"unknown field{hint}"
+            raise _wrong(f"capacity.{field}: {message}") from None
+    if isinstance(value, CapacitySpec):
+        return value
+    hint = did_you_mean(str(value), ("simulation", "capacity"))
+    raise _wrong(f"is `simulation`, `capacity` or {{capacity: {{...}}}}, got {value!r}{hint}")
 
 
 class StudySpec(Spec):
@@ -98,6 +199,25 @@ class StudySpec(Spec):
     """Changes to the scenario that hold for every trial, by dotted path."""
     space: Annotated[dict[str, Dimension], Field(min_length=1)]
     """What varies: dotted path in the scenario to choices or a range."""
+    evaluate: Annotated[
+        CapacitySpec | None, BeforeValidator(_evaluate, json_schema_input_type=_Evaluate)
+    ] = None
+    """What a trial is: one `simulation` of the load as it is (default), or a search for the
+    `capacity`, the highest load at which the scenario's `slo.attainment` holds."""
+    replicates: (
+        Annotated[
+            ReplicatesSpec,
+            BeforeValidator(as_replicates, json_schema_input_type=int | ReplicatesSpec),
+        ]
+        | None
+    ) = None
+    """Seeds for each trial; its metrics become means, each with the half-width of its 95 %
+    interval. {precision: 0.05} adds seeds until the objectives are known to 5 %. Default: 1, and 5
+    for a capacity."""
+    warm_up: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    """Share of the requests, the first to arrive, that load the system but are not counted."""
+    batches: Annotated[int, Field(ge=3, le=1000)] | None = None
+    """Batches of requests whose spread gives the intervals of a single seed."""
     objectives: Annotated[
         dict[str, Literal["minimize", "maximize"]],
         Field(min_length=1, max_length=_MOST_OBJECTIVES),
@@ -108,19 +228,28 @@ class StudySpec(Spec):
     sampler: Annotated[SamplerSpec, BeforeValidator(_sampler, json_schema_input_type=_Written)] = (
         SamplerSpec(name="auto")
     )
-    """`grid`, `random`, `tpe`, `nsga2`, or `auto`, which picks one of them by the budget."""
+    """`grid`, `random`, `qmc`, `tpe`, `nsga2`, `nsga3`, `gp`, `cmaes`, or `auto`, which picks one
+    by the budget."""
     trials: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     """Trials to run; default: the whole grid where there is one, otherwise 100."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the sampler; the scenario has its own."""
     trial_timeout_s: Positive = 600.0
     """Longest a trial may take, in seconds of real time."""
+    trial_memory_gib: Positive = 8.0
+    """Most memory a trial may add to its process."""
+    warm_start: str | None = None
+    """Folder of an earlier study to learn from, from the study's folder. Its trials teach a
+    sampler that learns; those that are also trials of this study are not run again."""
 
     @field_validator("objectives", "constraints", mode="after")
     @classmethod
-    def _metrics_exist(cls, value: dict[str, str]) -> dict[str, str]:
+    def _metrics_exist(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        searched = info.data.get("evaluate") is not None
         for name in value:
-            _require_known("metric", name, METRICS)
+            if name in CAPACITY_METRICS and not searched:
+                raise _wrong(f"{name!r} is what a capacity search finds: add `evaluate: capacity`")
+            _require_known("metric", name, [*METRICS, *(CAPACITY_METRICS if searched else ())])
         return value
 
     @field_validator("constraints", mode="after")
@@ -132,6 +261,25 @@ class StudySpec(Spec):
             except InputError as error:
                 raise _wrong(f"the limit of {error.field} {error.message}") from None
         return value
+
+    @model_validator(mode="after")
+    def _judged(self) -> Self:
+        try:
+            _ = self.evaluation
+        except ValidationError as error:
+            raise _wrong(error.errors()[0]["msg"]) from None
+        return self
+
+    @property
+    def evaluation(self) -> EvaluationSpec:
+        """How a candidate is judged."""
+        usual = 1 if self.evaluate is None else _CAPACITY_SEEDS
+        return EvaluationSpec(
+            capacity=self.evaluate,
+            replicates=self.replicates or ReplicatesSpec(least=usual, most=usual),
+            warm_up=self.warm_up,
+            batches=self.batches,
+        )
 
     def limits(self) -> tuple[Constraint, ...]:
         """Return the constraints, parsed."""

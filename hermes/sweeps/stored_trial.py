@@ -12,7 +12,8 @@ from pydantic import TypeAdapter
 from hermes.cluster import DataFile
 from hermes.cluster.data import with_local_files
 from hermes.errors import InputError, UnknownNameError
-from hermes.results import open_study, pareto_front, read_trial_rows, read_trials
+from hermes.evaluation.capacity import scaled
+from hermes.results import open_study, pareto_front, read_rows, read_trials
 from hermes.scenario.loading import build_scenario
 from hermes.scenario.overrides import apply_overrides
 from hermes.scenario.scenario import Scenario
@@ -37,6 +38,8 @@ class StoredTrial:
         scenario: Its scenario.
         folder: Where relative paths in it start.
         interest: The metrics its study asks for: objectives, then constraints.
+        judged_by_one: Whether its row is that of one simulation; else the scenario is that of its
+            first seed, and where its capacity was searched for, at that load.
     """
 
     row: Row
@@ -45,6 +48,7 @@ class StoredTrial:
     scenario: Scenario
     folder: Path
     interest: tuple[str, ...]
+    judged_by_one: bool = True
 
 
 def read_stored_trial(
@@ -62,7 +66,7 @@ def read_stored_trial(
         InputError: no such trial, one without a result, or files that are not there any more.
     """
     study = open_study(folder)
-    rows = read_trial_rows(folder)
+    rows = read_rows(folder)
     row = _front_best(folder, study, rows) if which is None else _chosen(rows, which)
     if row["status"] != "completed":
         raise InputError(
@@ -70,7 +74,8 @@ def read_stored_trial(
         )
     space = Space(TypeAdapter(dict[str, Dimension]).validate_python(study["space"]))
     point = space.from_parameters(space.to_parameters(space.of_row(row)))
-    mapping = apply_overrides(_block(study, "scenario"), {**point, "seed": row["seed"]})
+    changes = {**space.overrides(point), "seed": row["seed"]}
+    mapping = apply_overrides(_block(study, "scenario"), changes)
     home = data or folder / str(study.get("files_from", "."))
     files = [DataFile(name, str(digest)) for name, digest in _block(study, "data").items()]
     used = tuple(file for file in files if _mentions(mapping, file.name))
@@ -80,7 +85,25 @@ def read_stored_trial(
         raise InputError(f"{error.message}; say with --data where it is", "", error.file) from None
     limits = [str(text).split()[0] for text in study.get("constraints", ())]  # type: ignore[attr-defined]
     interest = tuple(dict.fromkeys([*_block(study, "objectives"), *limits]))
-    return StoredTrial(row, point, mapping, build_scenario(mapping), home, interest)
+    if study.get("evaluation"):
+        mapping = _at_capacity(mapping, row)
+    scenario = build_scenario(mapping)
+    return StoredTrial(
+        row, point, mapping, scenario, home, interest, judged_by_one=not study.get("evaluation")
+    )
+
+
+def _at_capacity(mapping: dict[str, Any], row: Row) -> dict[str, Any]:
+    """Return the scenario at the load that a capacity search found, where there was one."""
+    load = row.get("capacity_load")
+    if load is None:
+        return mapping
+    if load == 0:
+        raise InputError(f"trial {row['number']} meets its SLO at no load", "--trial")
+    scenario = build_scenario(mapping)
+    _, written = scaled(scenario, 1.0)
+    arrivals, _ = scaled(scenario, load / written)
+    return apply_overrides(mapping, {"workload.arrivals": arrivals.model_dump(mode="json")})
 
 
 def _block(study: Mapping[str, object], name: str) -> Mapping[str, Any]:

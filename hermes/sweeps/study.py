@@ -14,7 +14,7 @@ from hermes.scenario.loading import build_scenario, validate
 from hermes.scenario.overrides import apply_overrides, parse_override
 from hermes.scenario.yaml import read_yaml
 from hermes.sweeps.candidate import CandidateBuilder
-from hermes.sweeps.dimension import Choices
+from hermes.sweeps.dimension import Bundle, Dimension, FloatRange, IntRange
 from hermes.sweeps.find import find_study
 from hermes.sweeps.key import digest
 from hermes.sweeps.space import Point, Space
@@ -57,13 +57,16 @@ class Study:
     @property
     def candidates(self) -> CandidateBuilder:
         """What makes its candidates."""
-        return CandidateBuilder(self.scenario, self.folder)
+        spec = self.spec
+        return CandidateBuilder(
+            self.scenario, self.folder, self.space, spec.evaluation, spec.limits()
+        )
 
     def record(self) -> dict[str, Any]:
         """Return what study.json says: all that the rows depend on, and how to read them."""
         spec = self.spec
         name = spec.sampler.name
-        options = spec.sampler.model_dump(mode="json").get(name, {})
+        options = spec.sampler.options()
         content: dict[str, Any] = {
             "name": spec.name,
             "question": spec.question,
@@ -76,6 +79,10 @@ class Study:
             "data": {file.name: file.digest for file in self.files},
             "hermes_version": __version__,
         }
+        if not spec.evaluation.plain:
+            content["evaluation"] = spec.evaluation.model_dump(mode="json")
+        if spec.warm_start is not None:
+            content["warm_start"] = spec.warm_start
         return content | {"study_key": digest(content)}
 
 
@@ -99,9 +106,8 @@ def load_study(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Study
             raise InputError(
                 "is in `space` as well; it varies or it stays", f"set.{path}", document.file
             )
-    free = {path: dimension for path, dimension in spec.space.items() if path not in fixed}
-    if not free:
-        raise InputError("fixes the last dimension of the study: nothing varies", "--set")
+    _check_space(spec, document.file)
+    free, fixed = _fixed(spec, fixed)
     spec = spec.model_copy(update={"space": free})
     written, scenario_file, folder = _scenario(spec, document.file)
     try:
@@ -111,6 +117,59 @@ def load_study(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Study
     study = Study(spec, document.file, scenario, scenario_file, folder, ())
     files = _check(study)
     return Study(spec, document.file, scenario, scenario_file, folder, files)
+
+
+def _fixed(
+    spec: StudySpec, given: Mapping[str, Any]
+) -> tuple[dict[str, Dimension], dict[str, Any]]:
+    """Return the dimensions that overrides leave free, and what the others are fixed to.
+
+    A dimension that depends on a fixed one applies everywhere from then on, or nowhere.
+    """
+    free: dict[str, Dimension] = {}
+    gone: set[str] = set()
+    for path, dimension in spec.space.items():
+        if path in given:
+            continue
+        conditions = {name: value for name, value in dimension.when.items() if name not in given}
+        met = dimension.model_copy(update={"when": {n: dimension.when[n] for n in dimension.when
+                                                   if n in given}})  # fmt: skip
+        if not met.applies(given) or gone & set(conditions):
+            gone.add(path)
+            continue
+        free[path] = dimension.model_copy(update={"when": conditions})
+    if not free:
+        raise InputError("fixes the last dimension of the study: nothing varies", "--set")
+    changes: dict[str, Any] = {}
+    for path, value in given.items():
+        known = spec.space.get(path)
+        if isinstance(known, Bundle) and value not in known.bundle:
+            raise UnknownNameError.among("bundle", str(value), known.bundle, f"--set {path}")
+        changes |= {path: value} if known is None else known.settings(path, value)
+    return free, changes
+
+
+def _check_space(spec: StudySpec, file: str) -> None:
+    """Check what dimensions say of one another."""
+    owners: dict[str, str] = {}
+    for path, dimension in spec.space.items():
+        for name in dimension.when:
+            if name not in spec.space:
+                raise UnknownNameError.among(
+                    "dimension", name, spec.space, f"space.{path}.when"
+                ).inside("", file)
+            if list(spec.space).index(name) >= list(spec.space).index(path):
+                raise InputError(
+                    f"{name!r} stands after this dimension; write it before",
+                    f"space.{path}.when",
+                    file,
+                )
+        names = dimension.settings(path, dimension.at(0))
+        for name in names:
+            other = owners.setdefault(name, path)
+            exclusive = path in spec.space and dimension.when
+            if other != path and not exclusive:
+                raise InputError(f"{name!r} is set by {other!r} as well", f"space.{path}", file)
 
 
 def _scenario(spec: StudySpec, file: str) -> tuple[dict[str, Any], str, Path]:
@@ -135,15 +194,19 @@ def _check(study: Study) -> tuple[DataFile, ...]:
     Returns the files they read. A candidate that cannot exist is fine here, since others may; a
     name that nothing answers to, or a field that there is not, is a mistake.
     """
-    for path in study.spec.space:
-        _require_block(study, path)
     first = study.space.first()
+    for path, dimension in study.spec.space.items():
+        for setting in dimension.settings(path, dimension.at(0)):
+            _require_block(study, setting)
     files = _checked(study, first, "")
     _check_workload(study, first)
     for path, dimension in study.spec.space.items():
-        values = dimension.choices if isinstance(dimension, Choices) else dimension.bounds
-        for value in values[1:]:
-            files |= _checked(study, first | {path: value}, path)
+        values = (
+            dimension.bounds if isinstance(dimension, IntRange | FloatRange) else dimension.choices
+        )
+        skip = 0 if dimension.when else 1
+        for value in values[skip:]:
+            files |= _checked(study, study.space.reaching(path, value), path)
     return tuple(files.values())
 
 
@@ -156,7 +219,7 @@ def _checked(study: Study, point: Point, path: str) -> dict[str, DataFile]:
 
 def _check_workload(study: Study, point: Point) -> None:
     """Build the traffic of a candidate, so that a bad trace is one message and not all trials."""
-    scenario = build_scenario(apply_overrides(study.scenario, point))
+    scenario = build_scenario(apply_overrides(study.scenario, study.space.overrides(point)))
     try:
         build_workload(scenario.workload, tuple(scenario.pipelines), scenario.seed, study.folder)
     except InputError as error:

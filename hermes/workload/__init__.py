@@ -8,7 +8,9 @@ from hermes.workload.lengths import draw_lengths
 from hermes.workload.streams import stream
 from hermes.workload.traces import (
     CsvTable,
+    JsonLines,
     Trace,
+    TraceOptions,
     TraceReader,
     TraceRow,
     TraceSource,
@@ -21,8 +23,10 @@ from hermes.workload.workload import Column, Prefixes, Workload
 __all__ = [
     "Column",
     "CsvTable",
+    "JsonLines",
     "Prefixes",
     "Trace",
+    "TraceOptions",
     "TraceReader",
     "TraceRow",
     "TraceSource",

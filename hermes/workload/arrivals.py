@@ -23,6 +23,7 @@ from hermes.scenario.arrivals import (
     GammaArrivals,
     PiecewiseArrivals,
     PoissonArrivals,
+    RampUpArrivals,
     TraceArrivals,
 )
 from hermes.scenario.units import TICKS_PER_SECOND, seconds_to_ticks
@@ -61,10 +62,14 @@ def arrival_ticks(
     end = end_ticks
     rng = stream(seed, "workload", "arrivals")
     match spec:
-        case PoissonArrivals(rate_per_s=rate):
-            times = _take(_renewal(rng.standard_exponential, rate, end), count)
-        case GammaArrivals(rate_per_s=rate, cv=cv):
-            times = _take(_renewal(_gamma(rng, cv), rate, end), count)
+        case PoissonArrivals(rate_per_s=rate, exact_duration=exact):
+            until = None if exact else end
+            times = _take(_renewal(rng.standard_exponential, rate, until), _known(count, exact))
+            times = _stretched(times, rate) if exact else times
+        case GammaArrivals(rate_per_s=rate, cv=cv, exact_duration=exact):
+            until = None if exact else end
+            times = _take(_renewal(_gamma(rng, cv), rate, until), _known(count, exact))
+            times = _stretched(times, rate) if exact else times
         case ConstantArrivals(rate_per_s=rate):
             times = _equal_gaps(rate, count, end)
         case TraceArrivals(scale=scale):
@@ -76,6 +81,8 @@ def arrival_ticks(
         case DiurnalArrivals():
             thinning = stream(seed, "workload", "thinning")
             times = _take(_diurnal(spec, rng, thinning, end), count)
+        case RampUpArrivals():
+            times = _ramp_up(spec, rng, count)
     return times if end is None else times[: np.searchsorted(times, end)]
 
 
@@ -205,6 +212,40 @@ def _diurnal(
         ]
         drawn = thinning.random(len(candidates)) * spec.peak_to_mean
         yield candidates[drawn < np.array(chances)]
+
+
+def _known(count: int | None, needed: bool) -> int | None:
+    if count is None and needed:
+        message = "exact_duration and ramp_up need a number of requests: give limit.requests"
+        raise InputError(message, "workload.limit")
+    return count
+
+
+def _stretched(times: Column, rate: float) -> Column:
+    """Scale times so that the last of n is n gaps of the mean length after the start."""
+    if not len(times) or not times[-1]:
+        return times
+    target = len(times) * min(TICKS_PER_SECOND / rate, 1e30)
+    if target > _LAST_TICK:
+        raise _too_long()
+    scaled: Column = np.rint(times * (target / float(times[-1]))).astype(np.int64)
+    return scaled
+
+
+def _ramp_up(spec: RampUpArrivals, rng: np.random.Generator, count: int | None) -> Column:
+    """Divide gaps of mean 1 by the rate at each request's place among all."""
+    number = _known(count, True) or 0
+    start, end = spec.start_rate_per_s, spec.end_rate_per_s
+    places = (index / max(number - 1, 1) for index in range(number))
+    if spec.strategy == "linear":
+        rates = [start + (end - start) * place for place in places]
+    else:
+        rates = [start * math.pow(end / start, place) for place in places]
+    gaps = _gamma(rng, spec.cv)(number) * np.minimum(TICKS_PER_SECOND / np.array(rates), 1e30)
+    times, cut = _add_up(0, np.rint(gaps))
+    if cut:
+        raise _too_long()
+    return times
 
 
 def _too_long() -> InputError:

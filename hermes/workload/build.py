@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -15,12 +16,14 @@ from hermes.scenario.arrivals import (
     BurstArrivals,
     DiurnalArrivals,
     PiecewiseArrivals,
+    RampUpArrivals,
     TraceArrivals,
 )
+from hermes.scenario.synthetic import ServeGen, ServeGenRequests
 from hermes.scenario.units import seconds_to_ticks, ticks_to_seconds
 from hermes.scenario.workload import (
     DEFAULT_REQUESTS,
-    LengthRequests,
+    Drawn,
     LimitSpec,
     SampleRequests,
     TraceRequests,
@@ -28,10 +31,12 @@ from hermes.scenario.workload import (
 )
 from hermes.workload.arrivals import arrival_ticks
 from hermes.workload.choices import choose
-from hermes.workload.lengths import draw_lengths
+from hermes.workload.drawn import draw_requests
+from hermes.workload.servegen import generate
+from hermes.workload.servegen_data import read_clients
 from hermes.workload.streams import stream
-from hermes.workload.traces import Trace, read_trace
-from hermes.workload.workload import Column, Workload
+from hermes.workload.traces import Trace, TraceOptions, read_trace
+from hermes.workload.workload import Column, Prefixes, Workload
 
 __all__ = ["build_workload"]
 
@@ -47,6 +52,9 @@ class _Requests:
     output_tokens: Column
     pipeline: Column | None
     source: str
+    priority: Column | None = None
+    prefixes: Prefixes | None = None
+    session: Column | None = None
 
 
 def build_workload(
@@ -66,10 +74,13 @@ def build_workload(
     Raises:
         InputError: if a file is wrong, a name is unknown, or no request arrives.
     """
-    if isinstance(spec.requests, LengthRequests):
-        requests = _drawn(spec, spec.requests, seed)
-    else:
-        requests = _traced(spec, spec.requests, pipeline_names, seed, folder)
+    match spec.requests:
+        case TraceRequests() | SampleRequests():
+            requests = _traced(spec, spec.requests, pipeline_names, seed, folder)
+        case ServeGenRequests(servegen=body):
+            requests = _generated(spec, body, seed, folder)
+        case _:
+            requests = _drawn(spec, spec.requests, seed)
     count = len(requests.arrival_ticks)
     if count == 0:
         raise InputError("no request arrives before the workload ends", "workload")
@@ -80,10 +91,13 @@ def build_workload(
         _pipelines(spec.mix, requests.pipeline, pipeline_names, count, seed),
         tuple(pipeline_names),
         _described(spec, requests),
+        requests.priority,
+        requests.prefixes,
+        requests.session,
     )
 
 
-def _drawn(spec: WorkloadSpec, requests: LengthRequests, seed: int) -> _Requests:
+def _drawn(spec: WorkloadSpec, requests: Drawn, seed: int) -> _Requests:
     if spec.arrivals is None:
         raise InputError("requests drawn from lengths need arrivals", "workload.arrivals")
     limit = spec.limit or _NO_LIMIT
@@ -91,14 +105,26 @@ def _drawn(spec: WorkloadSpec, requests: LengthRequests, seed: int) -> _Requests
     if spec.limit is None and not isinstance(spec.arrivals, PiecewiseArrivals):
         count = DEFAULT_REQUESTS
     times = arrival_ticks(spec.arrivals, seed, count, _end(limit))
-    lengths = requests.lengths
-    return _Requests(
-        times,
-        draw_lengths(lengths.prompt, len(times), stream(seed, "workload", "prompt")),
-        draw_lengths(lengths.output, len(times), stream(seed, "workload", "output")),
-        None,
-        "synthetic requests",
+    prompts, outputs, prefixes = draw_requests(requests, len(times), seed)
+    return _Requests(times, prompts, outputs, None, "synthetic requests", prefixes=prefixes)
+
+
+def _generated(spec: WorkloadSpec, body: ServeGen, seed: int, folder: Path | None) -> _Requests:
+    limit = spec.limit or _NO_LIMIT
+    path = (folder or Path()) / Path(body.path).expanduser()
+    own_times = spec.arrivals is None or isinstance(spec.arrivals, TraceArrivals)
+    scale = spec.arrivals.scale if isinstance(spec.arrivals, TraceArrivals) else 1.0
+    # What arrives before the limit at a multiple of the rate arrives so much later at the rate.
+    end = _end(limit) if own_times else None
+    end = None if end is None else math.ceil(min(end * scale, 9e18))
+    drawn = generate(body, read_clients(path), seed, limit.requests, end)
+    arrivals = spec.arrivals or TraceArrivals(process="trace")
+    times = arrival_ticks(
+        arrivals, seed, len(drawn.arrival_ticks), _end(limit), drawn.arrival_ticks
     )
+    count = len(times)
+    source = f"ServeGen data {path.name} of {drawn.clients} clients from {body.start_s:,} s"
+    return _Requests(times, drawn.prompt_tokens[:count], drawn.output_tokens[:count], None, source)
 
 
 def _traced(
@@ -113,13 +139,34 @@ def _traced(
     names = None if spec.mix is not None else pipeline_names
     trace, source = _read(requests, names, limit.requests, folder)
     arrivals = spec.arrivals or TraceArrivals(process="trace")
+    if trace.arrival_ticks is None and isinstance(arrivals, TraceArrivals):
+        message = "the trace holds lengths without times: say when requests come"
+        raise InputError(message, "workload.arrivals")
     times = arrival_ticks(arrivals, seed, len(trace), _end(limit), trace.arrival_ticks)
     if limit.requests is not None and len(trace) < limit.requests:
         source += f" (which holds {len(trace):,} of the {limit.requests:,} asked for)"
+    return _first(trace, times, source)
+
+
+def _first(trace: Trace, times: Column, source: str) -> _Requests:
+    """Return as many requests of a trace as there are times."""
     count = len(times)
-    pipeline = None if trace.pipeline is None else trace.pipeline[:count]
+    prefixes = trace.prefixes
+
+    def cut(column: Column | None) -> Column | None:
+        return None if column is None else column[:count]
+
+    if prefixes is not None and count < len(trace):
+        prefixes = Prefixes(prefixes.block_tokens, prefixes.ids[:count])
     return _Requests(
-        times, trace.prompt_tokens[:count], trace.output_tokens[:count], pipeline, source
+        times,
+        trace.prompt_tokens[:count],
+        trace.output_tokens[:count],
+        cut(trace.pipeline),
+        source,
+        cut(trace.priority),
+        prefixes,
+        cut(trace.session),
     )
 
 
@@ -131,8 +178,10 @@ def _read(
 ) -> tuple[Trace, str]:
     if isinstance(requests, TraceRequests):
         path = (folder or Path()) / Path(requests.path).expanduser()
-        trace = read_trace(requests.trace, path, pipeline_names, limit)
-        return trace, f"{requests.trace} trace {path.name}"
+        options = TraceOptions(requests.block_tokens, requests.chars_per_token)
+        trace = read_trace(requests.trace, path, pipeline_names, limit, options)
+        source = f"{requests.trace} trace {path.name}"
+        return trace, f"{source} ({'; '.join(trace.notes)})" if trace.notes else source
     sample = files("hermes.workload") / "samples" / f"{requests.sample}.csv"
     with as_file(sample) as path:
         return read_trace("hermes", path, pipeline_names, limit), f"sample {requests.sample}"
@@ -175,15 +224,18 @@ def _described(spec: WorkloadSpec, requests: _Requests) -> str:
 def _arriving(spec: ArrivalSpec | None) -> str:
     match spec:
         case None | TraceArrivals(scale=1.0):
-            return "at its own times"
+            said = "at its own times"
         case TraceArrivals(scale=scale):
-            return f"at its own times with {scale:g} times the rate"
+            said = f"at its own times with {scale:g} times the rate"
         case BurstArrivals():
-            return "all at once"
+            said = "all at once"
         case PiecewiseArrivals(pieces=pieces):
-            return f"Poisson arrivals in {len(pieces)} pieces"
+            said = f"Poisson arrivals in {len(pieces)} pieces"
+        case RampUpArrivals(start_rate_per_s=start, end_rate_per_s=end, strategy=strategy):
+            said = f"{strategy} ramp-up from {start:g}/s to {end:g}/s"
         case DiurnalArrivals(mean_rate_per_s=rate):
-            return f"diurnal arrivals at {rate:g}/s on average"
+            said = f"diurnal arrivals at {rate:g}/s on average"
         case _:
             name = spec.process.capitalize() if spec.process == "poisson" else spec.process
-            return f"{name} arrivals at {spec.rate_per_s:g}/s"
+            said = f"{name} arrivals at {spec.rate_per_s:g}/s"
+    return said

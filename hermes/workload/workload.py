@@ -9,6 +9,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from hermes.errors import InputError
+
 __all__ = ["Column", "Prefixes", "Workload"]
 
 Column: TypeAlias = npt.NDArray[np.int64]
@@ -29,10 +31,19 @@ class Prefixes:
     def keys(self, request: int, prompt_tokens: int, block_size: int) -> tuple[int, ...]:
         """Return the keys of a prompt's full blocks of `block_size` tokens.
 
-        Of the two block sizes one must divide the other.
+        Raises:
+            InputError: if neither of the two block sizes divides the other.
         """
         ids = self.ids[request]
         full = min(len(ids) * self.block_tokens, prompt_tokens) // block_size
+        if self.block_tokens == block_size:
+            return ids[:full]
+        if self.block_tokens % block_size and block_size % self.block_tokens:
+            message = (
+                f"blocks of {self.block_tokens} tokens do not go with a block_size of {block_size}:"
+                " one must divide the other"
+            )
+            raise InputError(message, "workload.requests.block_tokens")
         if self.block_tokens >= block_size:
             parts = self.block_tokens // block_size
             return tuple(ids[i // parts] * parts + i % parts for i in range(full))
@@ -53,6 +64,7 @@ class Workload:
         source: Where the requests come from, in one line for people.
         priority: Priority of each, smaller is more urgent; None where all are alike.
         prefixes: What each prompt begins with, for prefix caches; None where nothing is shared.
+        session: Which session each is a turn of, -1 where of none; None where there are none.
     """
 
     arrival_ticks: Column
@@ -63,9 +75,12 @@ class Workload:
     source: str
     priority: Column | None = None
     prefixes: Prefixes | None = None
+    session: Column | None = None
 
     def __post_init__(self) -> None:
         columns = self._columns()
+        if self.prefixes is not None and len(self.prefixes.ids) != len(self.arrival_ticks):
+            raise ValueError(f"{len(self.prefixes.ids)} prefixes of {len(columns[0])} requests")
         if len({len(column) for column in columns}) != 1:
             raise ValueError(f"columns differ in length: {[len(column) for column in columns]}")
         for column in columns:
@@ -77,12 +92,17 @@ class Workload:
     def digest(self) -> str:
         """Return the SHA-256 of the columns and pipeline names: equal means equal traffic."""
         total = hashlib.sha256("\0".join(self.pipeline_names).encode())
-        for column in self._columns():
-            total.update(np.ascontiguousarray(column, dtype="<i8").tobytes())
+        for name, column in zip(("", "", "", "", "priority", "session"), self._all(), strict=True):
+            if column is not None:
+                total.update(name.encode())
+                total.update(np.ascontiguousarray(column, dtype="<i8").tobytes())
         if self.prefixes is not None:
             total.update(repr((self.prefixes.block_tokens, self.prefixes.ids)).encode())
         return total.hexdigest()
 
     def _columns(self) -> tuple[Column, ...]:
-        columns = self.arrival_ticks, self.prompt_tokens, self.output_tokens, self.pipeline
-        return columns if self.priority is None else (*columns, self.priority)
+        return tuple(column for column in self._all() if column is not None)
+
+    def _all(self) -> tuple[Column | None, ...]:
+        always = self.arrival_ticks, self.prompt_tokens, self.output_tokens, self.pipeline
+        return *always, self.priority, self.session

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from hermes.cluster import PoolLimits, Trial, TrialPool, TrialSetup
+from hermes.results import read_trials
 from tests.sweeps.small_study import STUDY, digest, loaded, run_here
 
 pytestmark = pytest.mark.ray
@@ -101,6 +102,14 @@ def test_the_session_of_others_is_left_running(ray_session):
     assert (session.owned, session.cpus) == (False, 1)
     session.close()
     assert ray.is_initialized()
+
+
+def test_a_trial_that_eats_memory_is_stopped_and_its_neighbours_are_not(ray_session, tmp_path):
+    space = {BATCHING: ["chunked", POLICY + "EatsMemory"], "clients.chat.replicas": [1, 2]}
+    study = loaded(tmp_path, space=space, trial_memory_gib=0.5)
+    outcome = run_here(study, tmp_path / "out", workers=2)
+    assert outcome.counts == {"completed": 2, "failed": 2}
+    assert set(read_trials(tmp_path / "out")["error_type"].dropna()) == {"OutOfMemoryError"}
 
 
 def test_a_study_reports_what_ray_workers_could_not(ray_session, tmp_path):

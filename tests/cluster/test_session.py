@@ -7,6 +7,7 @@ import os
 import pytest
 
 from hermes.cluster import RaySession
+from hermes.cluster.session import _marked, remove_abandoned
 from hermes.errors import HermesError, InputError
 
 
@@ -25,6 +26,20 @@ def test_a_cluster_without_cpus_is_refused_before_anything_waits_for_one(monkeyp
         RaySession.start()
 
 
+def test_the_folders_of_killed_drivers_are_removed_and_no_others(tmp_path):
+    made = {}
+    for name in ("hermes-ray-dead", "hermes-ray-alive", "hermes-ray-new", "thesis"):
+        (tmp_path / name / "session").mkdir(parents=True)
+        if name != "hermes-ray-new":
+            made[name] = _marked(tmp_path / name)
+    os.close(made["hermes-ray-dead"])
+    os.close(made["thesis"])
+    remove_abandoned(tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"hermes-ray-alive", "hermes-ray-new", "thesis"}
+    os.close(made["hermes-ray-alive"])
+
+
 @pytest.mark.ray
 def test_workers_run_the_same_hermes_as_the_driver(ray_session, monkeypatch):
     assert RaySession.start(address="auto").cpus == ray_session.cpus
@@ -36,4 +51,4 @@ def test_workers_run_the_same_hermes_as_the_driver(ray_session, monkeypatch):
 @pytest.mark.ray
 def test_an_embedded_ray_keeps_to_a_folder_of_its_own(ray_session):
     assert os.path.isdir(ray_session.folder)
-    assert len(ray_session.folder) < 40, "sockets in it have paths of 107 characters at most"
+    assert len(ray_session.folder) < 44, "sockets in it have paths of 107 characters at most"

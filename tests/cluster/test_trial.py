@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import time
 
@@ -61,6 +62,16 @@ def test_whatever_goes_wrong_is_in_the_row(overrides, status, error_type):
     assert (row["status"], row["error_type"]) == (status, error_type)
     assert 0 < len(row["error"]) <= 1010
     assert row["trial_seconds"] >= 0
+
+
+def test_a_trial_that_eats_memory_is_a_row_and_the_next_one_runs():
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    setup = TrialSetup(SCENARIO, memory_limit_gib=0.25)
+    row = run_trial(setup, trial({BATCHING: POLICY + "EatsMemory"}))
+    assert (row["status"], row["error_type"]) == ("failed", "OutOfMemoryError")
+    assert row["error"] == "stopped when it held 0.25 GiB, its memory limit"
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+    assert run_trial(setup, trial())["status"] == "completed"
 
 
 def test_the_time_limit_leaves_no_alarm_behind():

@@ -14,6 +14,7 @@ from hermes.scenario.loading import build_scenario
 from hermes.sim.deployment import resolve
 from hermes.sim.engine import Batch, Engine
 from hermes.sim.replica import Replica
+from hermes.sim.sequence import Sequence
 from hermes.sim.simulation import simulate_deployment
 from hermes.workload import Prefixes, Workload, build_workload
 from tests.conformance.pool_replay import Pool
@@ -23,9 +24,6 @@ TICKS_PER_NS = 1000
 
 NAMES = {"policy": "scheduling_policy"}
 """Options that a scenario calls otherwise: vLLM's command line does, too."""
-
-NEUTRAL = {"num_speculative_tokens": 0}
-"""Options that Hermes does not have, with the values at which they ask for nothing."""
 
 ROLE = "kv_role"
 """What a pool's replica does with KV; a scenario says it by `serves`, and needs both pools."""
@@ -48,11 +46,14 @@ class Replay:
 def scenario_mapping(recording: Recording, folder: Path, batching: str) -> dict[str, Any]:
     """Return the scenario of a recording; its trace is written to `folder`."""
     case = recording.case
-    options = {
-        NAMES.get(name, name): value
-        for name, value in case.options.items()
-        if name != ROLE and (name not in NEUTRAL or value != NEUTRAL[name])
-    }
+    options = {NAMES.get(name, name): value for name, value in case.options.items() if name != ROLE}
+    drafts = options.pop("num_speculative_tokens")
+    if drafts:
+        options["speculative_config"] = {
+            "num_speculative_tokens": drafts,
+            "acceptance_rate": 0.5,  # unused: what is accepted is part of the recording
+            "mode": "sampled",
+        }
     cost = case.cost
     return {
         "name": case.name,
@@ -89,14 +90,18 @@ def replay(
         outcome.steps.append((start, _tokens(replica.engine, batch)))
 
     observer = None if fast_forward else watch
+    client = deployment.clients[0]
     if recording.case.options[ROLE]:
-        if "prefill" not in deployment.clients[0].batching.serves:
+        if "prefill" not in client.batching.serves:
             raise InputError(f"batching {batching!r} serves whole requests, no pools")
-        pool = Pool(recording, deployment.clients[0], fast_forward, observer)
+        pool = Pool(recording, client, fast_forward, observer)
         outcome.number_of_steps = pool.run().steps
         outcome.first_token, outcome.last_token = pool.first_token, pool.last_token
         outcome.preemptions = pool.preemptions
         return outcome
+    if client.speculation:
+        planned = replace(client.speculation, acceptance=lambda rng: PlannedAcceptance(recording))
+        deployment = replace(deployment, clients=(replace(client, speculation=planned),))
     result = simulate_deployment(scenario, deployment, workload, fast_forward, observer=observer)
     columns = result.requests
     outcome.number_of_steps = int(str(result.summary["steps"]))
@@ -104,6 +109,19 @@ def replay(
     outcome.last_token = columns.last_token.tolist()
     outcome.preemptions = columns.preemptions.tolist()
     return outcome
+
+
+class PlannedAcceptance:
+    """As many drafts are accepted as a recording says, of each verification in turn."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._plans = [request.accepted_drafts or (0,) for request in recording.case.requests]
+        self._verified = [0] * len(self._plans)
+
+    def accepted(self, sequence: Sequence, drafts: int) -> int:
+        plan, turn = self._plans[sequence.request_id], self._verified[sequence.request_id]
+        self._verified[sequence.request_id] += 1
+        return min(drafts, plan[turn % len(plan)])
 
 
 def _write_trace(recording: Recording, folder: Path) -> Path:
@@ -130,7 +148,7 @@ def _with_more_columns(workload: Workload, recording: Recording) -> Workload:
 
 
 def _tokens(engine: Engine, batch: Batch) -> dict[int, int]:
-    tokens = {sequence.request_id: chunk for sequence, chunk in batch.prefills}
-    if batch.decodes:
-        tokens |= {sequence.request_id: 1 for sequence in engine.decoding.members()}
-    return tokens
+    tokens = {sequence.request_id: sequence.granted for sequence, _ in batch.prefills}
+    for sequence in engine.decoding.sequences():
+        tokens[sequence.request_id] = sequence.granted if engine.limits.num_drafts else 1
+    return {request: given for request, given in tokens.items() if given}

@@ -22,10 +22,11 @@ from tests.conformance.recording import FOLDER, Recording
 from tests.sim.deployments import US, deployment, limits, linear, workload
 from tests.sim.test_against_oracle import SCENARIO
 
+REFUSED = ("speculative tokens", "disaggregated prefill", "disaggregated decode")
 NAMES = [
     row.recording
     for row in read_agreement()
-    if row.verdict != NOT_YET and not row.feature.startswith("disaggregated")
+    if row.verdict != NOT_YET and row.feature not in REFUSED
 ]
 
 
@@ -91,6 +92,10 @@ class TestCheck:
             ({"swap_space_gb": 1.0}, "swap_space_gb"),
             ({"max_num_batched_tokens": 8}, "max_num_batched_tokens"),
             ({"pipeline_parallel_size": 2}, "batching"),
+            (
+                {"speculative_config": {"num_speculative_tokens": 2, "acceptance_rate": 0.5}},
+                "speculative_config",
+            ),
         ],
     )
     def test_names_the_field(

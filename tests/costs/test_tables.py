@@ -240,3 +240,34 @@ class TestLayouts:
         )
         for values in errors.values():
             assert np.median(np.abs(values)) < 0.01
+
+
+def test_elementwise_operators_and_sampling_are_read_where_a_table_has_them(tmp_path):
+    header = "operator,dtype,tokens,width,n,latency_us\n"
+    rows = {"norm": 4096, "activation": 14336, "rope": (32 + 8) * 128, "embedding": 4096}
+    text = "".join(f"{name},bf16,8,{width},,5\n" for name, width in rows.items())
+    table = joined(tmp_path, header + text + "sampling,bf16,8,,128256,50\n")
+    layers = LLAMA.num_hidden_layers
+    assert table.elementwise(8) == pytest.approx((2 * layers + 1 + 2 * layers) * 5e-6)
+    roofline = Roofline(LLAMA, H100)
+    others = roofline.token_seconds(8) - roofline.elementwise(8)
+    assert table.token_seconds(8) == pytest.approx(others + table.elementwise(8) + 5e-6)
+    head = roofline.linear(8, roofline.operators.head)
+    assert table.row_seconds(8) == pytest.approx(head + 50e-6)
+
+
+def test_some_elementwise_operators_are_not_enough(tmp_path):
+    text = "operator,dtype,tokens,width,latency_us\nnorm,bf16,8,4096,5\n"
+    assert joined(tmp_path, text).elementwise(8) == Roofline(LLAMA, H100).elementwise(8)
+
+
+def test_the_tiles_of_large_gpus_do_not_bound_a_processor():
+    from hermes.scenario.device import DeviceSpec
+
+    spec = DeviceSpec(peak_tflops={"bf16": 0.2}, memory_gb=16, memory_bandwidth_gb_per_s=20)
+    gpu, cpu = (
+        find_device("own", {"own": spec.model_copy(update={"kind": kind})})
+        for kind in ("gpu", "cpu")
+    )
+    one = Linear(1024, 1024, "bf16")
+    assert Roofline(LLAMA, cpu).linear(1, one) < Roofline(LLAMA, gpu).linear(1, one)

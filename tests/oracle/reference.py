@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from hermes.costs.step import StepCost
 from hermes.sim.limits import EngineLimits
 from tests.oracle.blocks import Block, ReferencePool
+from tests.oracle.drafts import Drafts
 
 MOST_BARREN_STEPS = 5_000
 
@@ -38,6 +39,7 @@ class Request:
     running: bool = False
     remote: bool = False  # its KV is to come from another replica
     decoding: bool = False  # has sampled a token since it was last admitted
+    padding: int = 0  # tokens of the step that stand for drafts it does not have
     token_times: list[int] = field(default_factory=list)
 
     @property
@@ -66,7 +68,9 @@ class ReferenceReplica:
         costs: StepCost,
         order: str = "fcfs",
         move_ticks: Callable[[int], int] = lambda tokens: 0,
+        drafts: Drafts | None = None,
     ) -> None:
+        self.drafts = drafts or Drafts()
         self.limits = limits
         self.costs = costs
         self.order = order
@@ -84,6 +88,7 @@ class ReferenceReplica:
         self.lent: dict[int, list[Block]] = {}  # blocks of requests that went on elsewhere
         self.fetching: list[Request] = []  # of those, just given blocks here
         self.batch: list[tuple[Request, int]] = []
+        self.begun: list[tuple[Request, int]] = []  # those of them that ran before
         self.ends_at: int | None = None
         self.steps = 0
         self.last_prefill_step = -limits.prefill_schedule_interval
@@ -123,7 +128,7 @@ class ReferenceReplica:
 
     def allocate(self, request: Request, tokens: int) -> bool:
         """vLLM's allocate_slots for a running request."""
-        needed = self.blocks_for(request.computed + tokens) - len(request.blocks)
+        needed = self.blocks_for(self.slots(request.computed + tokens)) - len(request.blocks)
         if needed > len(self.pool.free):
             return False
         request.blocks += self.pool.take(max(0, needed))
@@ -131,6 +136,10 @@ class ReferenceReplica:
         for index in range(min(request.computed + tokens, request.known_tokens) // self.block_size):
             self.pool.name(request.blocks[index], request.key(index))
         return True
+
+    def slots(self, tokens: int) -> int:
+        longest = self.limits.max_model_len
+        return min(min(tokens, longest - 1) + self.limits.lookahead, longest)
 
     @property
     def block_size(self) -> int:
@@ -148,7 +157,7 @@ class ReferenceReplica:
             request = self.waiting[0]
             reserve = self.limits.watermark_blocks if self.running else 0
             begun = [r for r in self.running if not r.decoding]
-            reserve += sum(self.blocks_for(r.known_tokens) - len(r.blocks) for r in begun)
+            reserve += sum(max(0, self.blocks_for(r.known_tokens) - len(r.blocks)) for r in begun)
             blocks = self.blocks_for(request.prompt + 1)
             if len(self.running) >= self.limits.max_num_seqs:
                 break
@@ -167,9 +176,9 @@ class ReferenceReplica:
             return False
         head = [] if request.swapped else self.cached_head(request)
         start = request.swapped or len(head) * self.block_size
-        known = start + tokens
+        known = self.slots(start + tokens)
         if self.limits.reserve_full_prompt and not request.swapped:
-            known = request.known_tokens
+            known = max(known, request.known_tokens)
         needed = self.blocks_for(known) - len(head) + sum(block.users == 0 for block in head)
         reserve = self.limits.watermark_blocks if self.running or self.elsewhere else 0
         if needed + reserve > len(self.pool.free):
@@ -228,6 +237,9 @@ class ReferenceReplica:
         self, requests: list[Request], budget: int, deferring: bool = False
     ) -> tuple[int, bool]:
         """vLLM's loop over the running list; returns the budget left and whether it preempted."""
+        if self.limits.num_drafts:  # those whose KV came are verified with the others
+            self.join_arrived(budget)
+            requests = list(self.running)
         preempted = False
         # In vLLM a decode never stands behind a prompt half done, but for KV that comes from
         # elsewhere and for capped chunks; there too Hermes gives decodes their token first.
@@ -235,6 +247,8 @@ class ReferenceReplica:
             if not request.running or budget <= 0 or (deferring and not request.decoding):
                 continue
             tokens = self.chunk(request.known_tokens - request.computed, budget)
+            if request.decoding:
+                tokens = self.decode_tokens(request, budget)
             while request.running and not self.allocate(request, tokens):
                 preempted = True
                 given = sum(tokens for _, tokens in self.batch)
@@ -244,18 +258,23 @@ class ReferenceReplica:
                 self.batch.append((request, tokens))
                 budget -= tokens
                 self.carried |= not request.decoding
-        if not preempted:
-            for request in [r for r in self.parked if r in self.arrived]:
-                if budget <= 0 or len(self.running) >= self.limits.max_num_seqs:
-                    break
-                self.parked.remove(request)
-                self.arrived.remove(request)
-                self.running.append(request)
-                request.running = request.decoding = True
+        if not preempted and not self.limits.num_drafts:
+            for request in self.join_arrived(budget):
                 assert self.allocate(request, 1)
                 self.batch.append((request, 1))
                 budget -= 1
         return budget, preempted
+
+    def join_arrived(self, most: int) -> list[Request]:
+        """Let those whose KV came run, in the order in which they were given blocks."""
+        places = min(most, self.limits.max_num_seqs - len(self.running))
+        joined = [request for request in self.parked if request in self.arrived][:places]
+        for request in joined:
+            self.parked.remove(request)
+            self.arrived.remove(request)
+            self.running.append(request)
+            request.running = request.decoding = True
+        return joined
 
     @property
     def defers_prefills(self) -> bool:
@@ -267,18 +286,38 @@ class ReferenceReplica:
             and any(request.decoding for request in self.running)
         )
 
+    def decode_tokens(self, request: Request, budget: int) -> int:
+        """The latest token and its drafts; sampled ones may be cut, as in vLLM."""
+        tokens = 1 + self.limits.num_drafts
+        if self.drafts.accepted is not None:
+            room = self.limits.max_model_len - 1 - max(request.computed, request.swapped)
+            tokens = min(tokens, budget, room)
+        return tokens
+
+    def padding(self, request: Request) -> int:
+        """vLLM pads a request with one token left to the size of a decode, where no prompt runs."""
+        start = self.start(request)
+        no_prompt = all(running.decoding for running, _ in self.begun)
+        if request.known_tokens - start != 1 or not no_prompt or not (self.begun or start):
+            return 0
+        drafts = self.limits.num_drafts
+        return drafts if start + drafts + 2 <= self.limits.max_model_len else 0
+
+    def is_swapped_decode(self, request: Request) -> bool:
+        return request.swapped == request.known_tokens - 1 and request.generated > 0
+
     def schedule_chunked(self) -> None:
         budget = self.limits.max_num_batched_tokens
         deferring = self.defers_prefills
         self.carried = False
         budget, preempted = self.schedule_running(list(self.running), budget, deferring)
+        self.begun = list(self.batch)
         while not preempted and budget > 0 and self.waiting:
             request = self.waiting[0]
             left = request.known_tokens - self.start(request)
             if deferring and left > 1:
                 break
-            tokens = self.chunk(left, budget)
-            if not self.admit(request, tokens):
+            if not (tokens := self.next_tokens(request, budget)) or not self.admit(request, tokens):
                 break
             self.carried |= left > 1
             budget -= tokens
@@ -287,9 +326,23 @@ class ReferenceReplica:
         if self.carried:
             self.last_prefill_step = self.steps + bool(self.batch)
 
+    def next_tokens(self, request: Request, budget: int) -> int:
+        """What the head of the queue is given within a budget; 0 when it must wait."""
+        request.padding = 0
+        if self.is_swapped_decode(request):
+            most = 1 + self.limits.num_drafts
+            return self.decode_tokens(request, budget) if most <= budget else 0
+        tokens = self.chunk(request.known_tokens - self.start(request), budget)
+        if not request.swapped:
+            request.padding = self.padding(request)
+        if tokens + request.padding > budget:
+            return 0
+        return tokens + request.padding
+
     def schedule_mixed(self) -> None:
         whole = self.limits.max_num_batched_tokens
         budget, preempted = self.schedule_running(list(self.running), whole)
+        self.begun = list(self.batch)
         prompts = 0
         while not preempted and budget > 0 and self.waiting:
             request = self.waiting[0]
@@ -297,7 +350,8 @@ class ReferenceReplica:
             if tokens > budget and (prompts or tokens <= whole):
                 break
             swapped = request.swapped
-            if not self.admit(request, tokens):
+            tokens = self.next_tokens(request, max(tokens, budget))
+            if not tokens or not self.admit(request, tokens):
                 break
             prompts += not swapped
             budget -= tokens
@@ -308,6 +362,7 @@ class ReferenceReplica:
             if self.waiting[0].remote:
                 break
             request = self.waiting[0]
+            request.padding = 0
             tokens = request.known_tokens - self.start(request)
             if (tokens > budget and self.batch) or not self.admit(request, tokens):
                 break
@@ -315,9 +370,11 @@ class ReferenceReplica:
 
     def decode(self) -> None:
         most = len(self.running) + len(self.arrived)
-        _, preempted = self.schedule_running(list(self.running), most)
+        budget = most * (1 + self.limits.num_drafts)
+        _, preempted = self.schedule_running(list(self.running), budget)
         while not preempted and self.waiting and self.waiting[0].swapped:
-            if not self.admit(self.waiting[0], 1):
+            tokens = self.decode_tokens(self.waiting[0], 1 + self.limits.num_drafts)
+            if not self.admit(self.waiting[0], tokens):
                 break
 
     def schedule_continuous(self) -> None:
@@ -360,12 +417,21 @@ class ReferenceReplica:
         if not self.batch:
             return
         decodes = [request for request, _ in self.batch if request.decoding]
+        verified = [(r, n) for r, n in self.batch if r.decoding]
         prefills = [(r, n) for r, n in self.batch if not r.decoding]
         context = sum(request.computed for request in decodes)
         for request, _ in self.batch:
             if request.scheduled < 0:
                 request.scheduled = now
-        if prefills:
+        if self.limits.num_drafts:
+            done = sum(r.computed + n - r.padding == r.known_tokens for r, n in prefills)
+            ticks = self.drafts.step_ticks(
+                self.costs,
+                [(r.computed, n) for r, n in verified],
+                [(r.computed, n) for r, n in prefills],
+                done,
+            )
+        elif prefills:
             ticks = self.costs.step_ticks(
                 len(decodes),
                 context,
@@ -384,12 +450,24 @@ class ReferenceReplica:
 
     def end(self, now: int) -> list[Request]:
         finished = []
+        if any(request.decoding for request, _ in self.batch):
+            self.drafts.begin_step()
         for request, tokens in self.batch:
-            request.computed += tokens
-            if request.computed == request.known_tokens:
-                request.generated += 1
-                request.decoding = True
-                request.token_times.append(now)
+            if request.decoding:
+                gained = self.drafts.gained(request, tokens - 1)
+                gained = min(gained, request.output - request.generated)
+                request.computed += gained
+                request.generated += gained
+                request.token_times += [now] * gained
+                for index in range(request.computed // self.block_size):
+                    self.pool.name(request.blocks[index], request.key(index))
+            else:
+                request.computed += tokens - request.padding
+                request.padding = 0
+                if request.computed == request.known_tokens:
+                    request.generated += 1
+                    request.decoding = True
+                    request.token_times.append(now)
             if request.generated == request.output:
                 finished.append(request)
         finished.sort(key=self.running.index)

@@ -11,7 +11,7 @@ import os
 import pytest
 
 from hermes.errors import HermesError
-from hermes.results import StudyFolder, trial_schema
+from hermes.results import StudyFolder, read_rows, trial_schema
 from hermes.results.schema import rows_to_table
 from tests.results.fault_files import (
     CountingFiles,
@@ -103,4 +103,33 @@ def test_an_error_at_any_call_is_one_message_and_loses_nothing(tmp_path, code, l
         assert str(path) in str(caught.value), name
         assert os.strerror(code) in str(caught.value), name
         play(path, None, acknowledged)
+        require_complete(path)
+
+
+def merge(path, files, most_small=1):
+    with StudyFolder(path, files) as folder:
+        folder.read_rows(SCHEMA)
+        folder.compact(SCHEMA, most_small)
+
+
+@pytest.mark.parametrize("moment", ["before", "halfway", "after"])
+def test_a_crash_at_any_call_of_a_merge_loses_and_doubles_nothing(tmp_path, moment):
+    def study(path):
+        with StudyFolder(path) as folder:
+            folder.write_study(STUDY)
+            for row in ROWS:
+                folder.write_part([row], SCHEMA)
+        return path
+
+    counter = CountingFiles()
+    merge(study(tmp_path / "count"), counter)
+    assert counter.calls.count("remove") == len(ROWS) + 1
+    for at in range(len(counter.calls)):
+        path = study(tmp_path / f"{moment}-{at}")
+        files = CrashingFiles(at, moment)
+        with pytest.raises(Crash):
+            merge(path, files)
+        files.release()
+        assert read_rows(path) == ROWS
+        merge(path, None)
         require_complete(path)

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from hermes.errors import HermesError, InputError, StudyLockedError
-from hermes.results import StudyFolder, read_trials
+from hermes.results import StudyFolder, read_trials, store
 from tests.results.fault_files import TricklingFiles, UnlinkedFiles
 from tests.results.study_rows import STUDY, schema, study_rows
 
@@ -255,6 +255,41 @@ def test_a_result_replaces_a_failure_of_the_machinery(tmp_path, order):
     write(tmp_path, *[[row] for row in (lost, ROWS[155])[::order]])
     (row,) = read(tmp_path).to_dicts()
     assert row["status"] == "completed"
+
+
+# --- Merging ------------------------------------------------------------------------------------
+
+
+def test_many_small_parts_become_one_with_the_same_rows(tmp_path):
+    write(tmp_path, *[[row] for row in ROWS[:30]])
+    before = read(tmp_path).to_dicts()
+    with StudyFolder(tmp_path) as folder:
+        folder.read_rows(schema())
+        folder.compact(schema(), most_small=30)
+        assert len(os.listdir(tmp_path / "trials")) == 30, "so many may stay"
+        folder.write_part(ROWS[30:31], schema())
+        folder.compact(schema(), most_small=30)
+        folder.write_part(ROWS[31:32], schema())
+    assert len(os.listdir(tmp_path / "trials")) == 2
+    assert read(tmp_path).to_dicts()[:30] == before
+    assert numbers(read(tmp_path)) == list(range(32))
+    assert len(read_trials(tmp_path)) == 32
+
+
+def test_a_reader_is_not_disturbed_by_a_merge(tmp_path, monkeypatch):
+    write(tmp_path, *[[row] for row in ROWS[:9]])
+    real, calls = store.read_part, []
+
+    def merging(*args):
+        calls.append(args)
+        if len(calls) == 4:
+            with StudyFolder(tmp_path) as folder:
+                folder.read_rows(schema())
+                folder.compact(schema(), most_small=2)
+        return real(*args)
+
+    monkeypatch.setattr(store, "read_part", merging)
+    assert list(read_trials(tmp_path)["number"]) == list(range(9))
 
 
 # --- File systems -------------------------------------------------------------------------------

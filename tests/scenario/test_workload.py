@@ -43,6 +43,13 @@ VALID = [
     arriving(process="constant", rate_per_s=2.5),
     arriving(process="diurnal", mean_rate_per_s=2, peak_to_mean=1.5),
     arriving(process="piecewise", pieces=[{"duration_s": 3, "rate_per_s": 1}]),
+    arriving(process="ramp_up", strategy="exponential", start_rate_per_s=1, end_rate_per_s=9),
+    arriving(process="gamma", rate_per_s=2, cv=0.5, exact_duration=True),
+    synthetic(requests={"random": {}}),
+    synthetic(requests={"random": {"prompt_tokens": 9, "range_ratio": 0.9, "prefix_tokens": 3}}),
+    synthetic(requests={"prefix_repetition": {"num_prefixes": 3}}),
+    {"requests": {"servegen": {"path": "m-small", "start_s": 1200, "max_clients": 5}}},
+    {"requests": TRACE | {"block_tokens": 64, "chars_per_token": 3.5}},
     prompt({"constant": {"value": 5}}),
     prompt({"uniform": {"low": 1, "high": 1, "min": 1}}),
     prompt({"normal": {"mean": 100, "std": 0, "max": 120}}),
@@ -73,26 +80,30 @@ def test_a_trace_keeps_its_times_unless_told_otherwise():
     assert WorkloadSpec.model_validate({"requests": TRACE}).arrivals is None
 
 
-PROCESSES = "poisson, gamma, constant, trace, burst, piecewise, diurnal"
+PROCESSES = "poisson, gamma, constant, trace, burst, piecewise, diurnal, ramp_up"
 DISTRIBUTIONS = "constant, lognormal, uniform, normal, exponential, geometric, empirical"
 A_LENGTH = f"a whole number from 1 to 100000000 or a mapping with one of the keys {DISTRIBUTIONS}"
 
 INVALID = [
     # requests
-    ({"requests": {}}, "requests", "one of the keys trace, sample, lengths, got an empty mapping"),
-    ({"requests": "chat"}, "requests", "is a mapping with one of the keys trace, sample, lengths"),
+    ({"requests": {}}, "requests", "one of the keys trace, sample, lengths, random, prefix_r"),
+    ({"requests": "chat"}, "requests", "is a mapping with one of the keys trace, sample, leng"),
     ({"requests": {"trce": "a"}}, "requests", "got 'trce'; did you mean 'trace'?"),
-    ({"requests": SAMPLE | TRACE}, "requests", "only one of the keys trace, sample, lengths, not"),
+    (
+        {"requests": SAMPLE | TRACE},
+        "requests",
+        "sample, lengths, random, prefix_repetition, servegen, not 'sample' and",
+    ),
     ({"requests": {"trace": "hermes"}}, "requests.path", "Field required"),
     (
         {"requests": {"trace": "hermes", "pth": "x"}},
         "requests.pth",
-        "unknown field; did you mean 'path'? (allowed: path, trace)",
+        "unknown field; did you mean 'path'? (allowed: block_tokens, chars_per_token, path, trace)",
     ),
     (
         arriving(process="poisson", rate_per_sec=2),
         "arrivals.rate_per_sec",
-        "unknown field; did you mean 'rate_per_s'? (allowed: process, rate_per_s)",
+        "unknown field; did you mean 'rate_per_s'? (allowed: exact_duration, process, rate_per_s)",
     ),
     ({"requests": {"sample": "chatt"}}, "requests.sample", "did you mean 'chat'? (allowed: chat,"),
     ({"requests": {"sample": 3}}, "requests.sample", "unknown sample (allowed: chat, code)"),
@@ -178,7 +189,46 @@ INVALID = [
     (
         arriving(process="poisson", rate_per_s=2) | {"requests": {"trace": "x", None: 1}},
         "requests.None",
-        "unknown field (allowed: path, trace)",
+        "unknown field (allowed: block_tokens, chars_per_token, path, trace)",
+    ),
+    (
+        arriving(process="ramp_up", start_rate_per_s=0, end_rate_per_s=9),
+        "arrivals.start_rate_per_s",
+        "greater than 0",
+    ),
+    (
+        arriving(process="ramp_up", strategy="cubic", start_rate_per_s=1, end_rate_per_s=9),
+        "arrivals.strategy",
+        "'linear' or 'exponential'",
+    ),
+    (synthetic(requests={"random": {"range_ratio": 1}}), "requests.random.range_ratio", "less th"),
+    (
+        synthetic(requests={"random": {"prompt_tokens": 1.5}}),
+        "requests.random.prompt_tokens",
+        "valid integer",
+    ),
+    (
+        synthetic(requests={"prefix_repetition": {"num_prefixes": 0}}),
+        "requests.prefix_repetition.num_prefixes",
+        "greater than or equal to 1",
+    ),
+    ({"requests": {"random": {}}}, "", "say when they come with `arrivals`"),
+    (
+        {"requests": {"random": {}}, "arrivals": {"process": "trace"}},
+        "arrivals",
+        "needs requests from a trace or a sample",
+    ),
+    ({"requests": {"servegen": {}}}, "requests.servegen.path", "Field required"),
+    (
+        {"requests": {"servegen": {"path": "m", "start_s": 0.5}}},
+        "requests.servegen.start_s",
+        "valid integer",
+    ),
+    ({"requests": TRACE | {"block_tokens": 0}}, "requests.block_tokens", "greater than or equal"),
+    (
+        {"requests": TRACE | {"chars_per_token": 0}},
+        "requests.chars_per_token",
+        "greater than or equal to 0.1",
     ),
     # limit, mix
     (synthetic(limit={}), "limit", "needs `requests`, `duration_s` or both"),

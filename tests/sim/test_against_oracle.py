@@ -13,9 +13,11 @@ from hermes.costs.step import Spread
 from hermes.metrics.gaps import TokenGaps
 from hermes.scenario.scenario import Scenario
 from hermes.scenario.units import seconds_to_ticks
+from hermes.sim.deployment import Deployment
 from hermes.sim.limits import EngineLimits
 from hermes.sim.simulation import simulate_deployment
 from hermes.workload import Prefixes
+from tests.oracle.drafts import Drafts
 from tests.oracle.reference import (
     ROUTERS,
     NeverEndsError,
@@ -98,8 +100,9 @@ class Case:
                 COSTS[self.cost](),
                 self.order,
                 lambda tokens: seconds_to_ticks(tokens * 2e-6),
+                self.drafts(number),
             )
-            for _ in range(self.replicas)
+            for number in range(self.replicas)
         ]
         run_reference(requests, pool, ROUTERS[self.routing]())
         return requests, sum(replica.steps for replica in pool)
@@ -109,8 +112,12 @@ class Case:
             return ()
         return self.prefixes.keys(request, prompt, self.bounds.block_size)
 
-    def simulated(self, fast_forward: bool):
-        plan = deployment(
+    def drafts(self, replica: int) -> Drafts | None:
+        del replica
+        return None
+
+    def deployment(self) -> Deployment:
+        return deployment(
             batching=self.batching,
             bounds=self.bounds,
             costs=COSTS[self.cost](),
@@ -118,6 +125,9 @@ class Case:
             routing=self.routing,
             order=self.order,
         )
+
+    def simulated(self, fast_forward: bool):
+        plan = self.deployment()
         traffic = workload(self.requests, self.priority, self.prefixes)
         return simulate_deployment(SCENARIO, plan, traffic, fast_forward, check=True)
 

@@ -20,7 +20,7 @@ outcome = run(
     load_study(study), Path(out),
     RunOptions(workers=0, resume=True, quiet=True, pace=Pace(rows=int(rows), seconds=60)),
 )
-sys.exit(130 if outcome.interrupted else 0)
+sys.exit(outcome.exit_code or 0)
 """
 PATIENCE_S = 60.0
 

@@ -43,6 +43,15 @@ class IgnoresItsAlarm(Chunked):
             time.sleep(1)
 
 
+class EatsMemory(Chunked):
+    """Grows without bound, in Python objects."""
+
+    def form(self, engine):
+        held = []
+        while True:
+            held.append(bytearray(2**24))
+
+
 class Dies(Chunked):
     def form(self, engine):
         os._exit(7)

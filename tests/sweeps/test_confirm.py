@@ -79,6 +79,30 @@ class TestTheScenario:
         for number in range(6):
             assert confirm_trial(tmp_path / "out", str(number)).reproduced
 
+    def test_sets_all_fields_of_a_bundle(self, tmp_path: Path) -> None:
+        small = {"clients.chat.max_num_seqs": 2, "clients.chat.max_num_batched_tokens": 64}
+        large = {"clients.chat.max_num_seqs": 8, "clients.chat.max_num_batched_tokens": 512}
+        out = study(tmp_path, space={"size": {"bundle": {"small": small, "large": large}}})
+        for number, seqs in (("0", 2), ("1", 8)):
+            assert read_stored_trial(out, number).scenario.clients["chat"].max_num_seqs == seqs
+            assert confirm_trial(out, number).reproduced
+
+    def test_is_at_the_load_that_a_capacity_search_found(self, tmp_path: Path) -> None:
+        scenario = copy.deepcopy(STUDY["scenario"])
+        scenario["clients"]["chat"]["batching"] = ITSELF
+        scenario["slo"] = {"ttft_ms": 100}
+        out = tmp_path / "out"
+        changes = {"objectives": {"capacity_goodput": "maximize"}, "constraints": None}
+        space = {"clients.chat.max_num_seqs": [2, 4]}
+        judged = {"evaluate": "capacity", "replicates": 1, "sampler": "grid"}
+        run_here(loaded(tmp_path, scenario=scenario, space=space, **changes, **judged), out)
+        trial = read_stored_trial(out, "0")
+        assert trial.scenario.workload.arrivals.rate_per_s == trial.row["capacity_load"]
+        found = confirm_trial(out, "0")
+        assert found.reproduced is None
+        assert found.metrics["ttft_ms.p99"].own == trial.row["ttft_ms.p99"]
+        assert found.within(0)
+
     def test_finds_its_files_where_they_were(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

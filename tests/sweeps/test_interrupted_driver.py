@@ -1,9 +1,11 @@
-"""Ctrl-C keeps every finished trial and exits with 130; a second one does not wait."""
+"""Ctrl-C, SIGTERM and SIGHUP keep every finished trial; a second signal does not wait."""
 
 from __future__ import annotations
 
 import signal
 import time
+
+import pytest
 
 from hermes.results import read_trials
 from tests.sweeps.drivers import parts, start, wait_until
@@ -12,14 +14,16 @@ from tests.sweeps.small_study import SPACE_SIZE, digest, loaded, run_here, writt
 SLOW = {"set": {"clients.chat.batching": "tests.sweeps.misbehaving:Slow"}}
 
 
-def test_ctrl_c_keeps_what_is_finished(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
+                         ids=lambda number: number.name)  # fmt: skip
+def test_a_signal_to_stop_keeps_what_is_finished(tmp_path, number):
     out = tmp_path / "out"
     driver = start(written(tmp_path, **SLOW), out, rows_a_part=3)
     assert wait_until(lambda: parts(out) >= 1, driver)
     time.sleep(0.08)  # one or two more trials finish, whose rows no part holds yet
-    driver.send_signal(signal.SIGINT)
+    driver.send_signal(number)
     _, said = driver.communicate(timeout=20)
-    assert driver.returncode == 130
+    assert driver.returncode == 128 + number
     assert said == b""
     assert 3 <= len(read_trials(out)) < SPACE_SIZE
     run_here(loaded(tmp_path, **SLOW), out, resume=True)

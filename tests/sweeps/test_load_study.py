@@ -28,7 +28,23 @@ TP = "clients.chat.tensor_parallel_size"
         ({"constraints": {"tpot_ms.p99": "< 3"}}, "constraints",
          'the limit of tpot_ms.p99 is "<= NUMBER" or ">= NUMBER", got \'< 3\''),
         ({"sampler": "ngsa2"}, "sampler", "unknown sampler 'ngsa2'; did you mean 'nsga2'?"),
-        ({"sampler": "qmc"}, "sampler", "(allowed: auto, grid, nsga2, random, tpe)"),
+        ({"sampler": "sobol"}, "sampler", "(allowed: auto, cmaes, gp, grid, nsga2, nsga3, qmc, "),
+        ({"evaluate": "capacitiy"}, "evaluate", "did you mean 'capacity'?"),
+        ({"evaluate": {"capacity": {"precison": 0.1}}}, "evaluate",
+         "capacity.precison: unknown field; did you mean 'precision'?"),
+        ({"evaluate": "capacity"}, "slo", "a capacity needs a limit to hold"),
+        ({"objectives": {"goodput_per_usd": "maximize"}}, "objectives", "add `evaluate: capacity`"),
+        ({"replicates": {"least": 4, "most": 2}}, "replicates", "`least` 4 is above `most` 2"),
+        ({"replicates": {"most": 2}}, "replicates", "needs a `precision`"),
+        ({"replicates": 3, "batches": 10}, "", "`batches` is for one seed"),
+        ({"space": {"clients.chat.replicas": {"int": [1, 2], "when": {"clients.chat.device": 1}}}},
+         "space.clients.chat.replicas.when", "unknown dimension 'clients.chat.device'"),
+        ({"space": {"a": {"int": [1, 2], "when": {"b": 1}}, "b": [1]}}, "space.a.when",
+         "'b' stands after this dimension"),
+        ({"space": {"pools": {"bundle": {"x": {"seed": 1}, "y": {"sed": 1}}}}}, "space.pools",
+         "do not set the same paths: sed, seed"),
+        ({"space": {"seed": [1, 2], "pools": {"bundle": {"x": {"seed": 1}}}}}, "space.pools",
+         "'seed' is set by 'seed' as well"),
         ({"sampler": {"nsga2": {"population": 9}}}, "sampler.nsga2.population", "unknown field"),
         ({"sampler": {"nsga2": {"population_size": 1}}}, "sampler.nsga2.population_size",
          "greater than or equal to 2"),
@@ -178,4 +194,4 @@ def test_the_schema_accepts_what_the_loader_accepts(tmp_path):
     validator.validate(STUDY)
     validator.validate(STUDY | {"sampler": {"nsga2": {"population_size": 9}}, "trials": 3})
     assert not validator.is_valid(STUDY | {"space": {"a": []}})
-    assert not validator.is_valid(STUDY | {"sampler": "qmc"})
+    assert not validator.is_valid(STUDY | {"sampler": "sobol"})

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 
+import pyarrow.parquet as pq
 import pytest
 
-from hermes.errors import InputError, StudyLockedError
+from hermes.cluster.trial import _judged
+from hermes.errors import HermesError, InputError, StudyLockedError
+from hermes.metrics import METRICS
 from hermes.results import StudyFolder, open_study, pareto_front, read_trials
-from tests.sweeps.small_study import SPACE_SIZE, STUDY, digest, loaded, rows_of, run_here
+from hermes.sweeps import Pace
+from hermes.sweeps.warm_start import warm_start
+from tests.sweeps.small_study import (
+    PROVENANCE,
+    SPACE_SIZE,
+    STUDY,
+    digest,
+    loaded,
+    rows_of,
+    run_here,
+)
 
 POLICY = "tests.sweeps.misbehaving:"
 RANDOM = {"sampler": "random", "space": STUDY["space"] | {"seed": {"int": [0, 9999]}}}
@@ -156,7 +171,7 @@ def test_resume_of_nothing_starts(tmp_path):
 def test_a_larger_budget_does_not_make_auto_change_its_mind(tmp_path):
     study, out = loaded(tmp_path), tmp_path / "out"
     run_here(study, out, trials=10)
-    assert json.loads((out / "study.json").read_text())["chosen_sampler"] == "random"
+    assert json.loads((out / "study.json").read_text())["chosen_sampler"] == "qmc"
     run_here(study, out, trials=100, resume=True)
     assert len(read_trials(out)) == SPACE_SIZE
 
@@ -172,3 +187,87 @@ def test_damaged_rows_are_set_aside_and_run_again(tmp_path):
     assert run_here(study, tmp_path / "out", resume=True).counts == {"completed": SPACE_SIZE}
     assert digest(tmp_path / "out") == digest(tmp_path / "whole")
     assert len(list((tmp_path / "out" / "quarantine").iterdir())) == 1
+
+
+def test_a_truncated_part_is_set_aside_and_its_trials_run_again(tmp_path):
+    study, out = loaded(tmp_path), tmp_path / "out"
+    run_here(study, tmp_path / "whole")
+    run_here(study, out, pace=Pace(rows=5, seconds=60))
+    parts = sorted((out / "trials").glob("part-*.parquet"))
+    parts[1].write_bytes(parts[1].read_bytes()[:-100])
+    parts[3].write_bytes(b"")
+    assert run_here(study, out, resume=True).counts == {"completed": SPACE_SIZE}
+    assert digest(out) == digest(tmp_path / "whole")
+    assert len(list((out / "quarantine").iterdir())) == 2
+
+
+def test_a_full_disk_is_one_error_and_a_resume_completes(tmp_path):
+    """A limit on the size of files stands for the full disk: writes fail half-way."""
+    study, out = loaded(tmp_path, sampler="grid"), tmp_path / "out"
+    run_here(study, tmp_path / "whole")
+    run_here(study, out, trials=5)
+    before = rows_of(out)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(HermesError, match=r"cannot write \d+ trials .*File too large"):
+            run_here(study, out, resume=True)
+        assert rows_of(out) == before, "what was finished is readable while the disk is full"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(out.rglob("*.tmp"))
+    run_here(study, out, resume=True)
+    assert digest(out) == digest(tmp_path / "whole")
+
+
+def test_a_study_of_a_hermes_with_fewer_metrics_is_read_and_goes_on(tmp_path, monkeypatch):
+    study, out = loaded(tmp_path), tmp_path / "out"
+    fewer = {name: metric for name, metric in METRICS.items() if name != "power_w"}
+    with monkeypatch.context() as patch:
+        patch.setattr("hermes.sweeps.run.METRICS", fewer)
+        patch.setattr("hermes.cluster.trial._judged", without_power(_judged))
+        run_here(study, out, trials=9)
+    assert "power_w" not in read_trials(out)
+    run_here(study, out, resume=True)
+    frame = read_trials(out)
+    assert len(frame) == SPACE_SIZE
+    assert frame["power_w"].isna().sum() == 9
+    assert pq.read_table(out / "trials").num_rows == SPACE_SIZE
+
+
+def without_power(judged):
+    def reduced(setup, runner):
+        metrics, cost_model = judged(setup, runner)
+        return {name: value for name, value in metrics.items() if name != "power_w"}, cost_model
+
+    return reduced
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_warm_start_learns_from_an_earlier_study_and_runs_none_of_it_again(tmp_path, sampler):
+    run_here(loaded(tmp_path), tmp_path / "earlier")
+    space = STUDY["space"] | {"clients.chat.replicas": [1, 2, 3, 4]}
+    study = loaded(tmp_path, space=space, sampler=sampler, warm_start="earlier", trials=32)
+    run_here(study, tmp_path / "out")
+    earlier = read_trials(tmp_path / "earlier").set_index("trial_key")["started_at"]
+    now = read_trials(tmp_path / "out").set_index("trial_key")["started_at"]
+    shared = [key for key in now.index if key in earlier.index]
+    assert len(shared) == 24
+    assert len(now) == 32
+    assert (now[shared] == earlier[shared]).all()
+    alone = loaded(tmp_path, space=space, sampler="grid")
+    run_here(alone, tmp_path / "alone")
+    ignore = [*PROVENANCE, "number"]
+    assert rows_of(tmp_path / "out", ignore) == rows_of(tmp_path / "alone", ignore)
+
+
+def test_points_outside_the_space_teach_nothing(tmp_path):
+    run_here(loaded(tmp_path), tmp_path / "earlier")
+    smaller = STUDY["space"] | {"clients.chat.replicas": [1, 3], "clients.chat.max_num_seqs": [2]}
+    found = warm_start(loaded(tmp_path, space=smaller, warm_start="earlier"))
+    assert len(found.lessons) == 4
+    assert found.said.startswith("warm start: 4 of 24 trials of ")
+    with pytest.raises(InputError, match="warm_start: no study"):
+        warm_start(loaded(tmp_path, warm_start="nowhere"))

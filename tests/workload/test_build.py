@@ -167,7 +167,9 @@ DIGEST = """
 from hermes.scenario.workload import WorkloadSpec
 from hermes.workload import build_workload
 diurnal = {"process": "diurnal", "mean_rate_per_s": 5, "peak_to_mean": 1.5, "period_s": 60}
-for arrivals in ({"process": "gamma", "rate_per_s": 5, "cv": 1.7}, diurnal):
+ramp = {"process": "ramp_up", "strategy": "exponential"}
+ramp |= {"start_rate_per_s": 1.5, "end_rate_per_s": 7, "cv": 1.7}
+for arrivals in ({"process": "gamma", "rate_per_s": 5, "cv": 1.7}, diurnal, ramp):
     prompt, output = {"lognormal": {"mean": 900, "cv": 1.3}}, {"geometric": {"mean": 90}}
     requests = {"lengths": {"prompt": prompt, "output": output}}
     block = {"requests": requests, "arrivals": arrivals}

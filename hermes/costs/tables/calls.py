@@ -26,10 +26,27 @@ OPERATORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "prefill": ("heads", "kv_heads", "head_dim", "length", "tokens"),
         "decode": ("heads", "kv_heads", "head_dim", "length", "sequences"),
         "allreduce": ("devices", "message_bytes"),
+        "norm": ("width", "tokens"),
+        "activation": ("width", "tokens"),
+        "rope": ("width", "tokens"),
+        "embedding": ("width", "tokens"),
+        "sampling": ("n", "tokens"),
+        "experts_uniform": ("hidden", "width", "top_k", "experts", "groups", "tokens"),
+        "encoder": ("layers", "hidden", "width", "heads", "length", "batch"),
+        "alltoall": ("devices", "message_bytes"),
+        "send_recv": ("devices", "message_bytes"),
+        "host_to_device": ("bytes",),
+        "device_to_host": ("bytes",),
+        "device_to_device": ("bytes",),
+        "host_read": ("bytes",),
+        "disk_read": ("bytes",),
+        "search": ("vectors", "dimensions", "lists", "probes", "code_bytes", "top_k", "batch"),
     }
 )
-"""Coordinates of each operator. `length` is the keys per query: twice the mean for a causal prompt.
-Attention and all-reduce are told apart by the data type of the cache and not at all."""
+"""Coordinates of each operator. From `experts_uniform` on, steps do not read them: they describe
+encoders, links, tiers of memory and indexes. `length` is the keys per query: twice the mean for a
+causal prompt. Attention and all-reduce are told apart by the data type of the cache and not at
+all."""
 
 _DISAGREE = 0.1
 _log = logging.getLogger(__name__)

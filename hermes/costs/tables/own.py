@@ -1,7 +1,9 @@
 """Hermes's own table: one row a measured call, units in the names of the columns.
 
 Every row names its `operator`, its `dtype` and its `latency_us` (or `latency_ms`); `device`,
-`engine`, `version` and `source` say where it comes from. The shape is in the operator's columns:
+`engine`, `version` and `source` say where it comes from, and `spread` (interquartile range over
+median), `runs`, `kernel`, `method`, `clock_mhz` and `power_w` how it was measured: `hermes profile`
+writes them, steps do not read them. The shape is in the operator's columns:
 
 | operator | columns |
 |---|---|
@@ -9,7 +11,13 @@ Every row names its `operator`, its `dtype` and its `latency_us` (or `latency_ms
 | experts | tokens, hidden, width, top_k, experts, groups |
 | prefill | batch, length, prefix, heads, kv_heads, head_dim |
 | decode | batch, length, heads, kv_heads, head_dim |
-| allreduce | devices, message_bytes |
+| allreduce, alltoall, send_recv | devices, message_bytes |
+| norm (with a residual sum), activation, rope, embedding | tokens, width |
+| sampling | tokens, n (the vocabulary) |
+| experts_uniform (no expert busier than another) | as experts |
+| encoder (a whole pass) | batch, length, layers, hidden, width, heads |
+| host_to_device, device_to_host, device_to_device, host_read, disk_read | bytes |
+| search (IVF-PQ) | batch, vectors, dimensions, lists, probes, code_bytes, top_k |
 """
 
 from __future__ import annotations
@@ -25,7 +33,21 @@ from hermes.errors import InputError, UnknownNameError
 __all__ = ["attention_shape", "read_own"]
 
 _LATENCY = {"latency_us": 1e-6, "latency_ms": 1e-3}
-_ABOUT = ("operator", "dtype", "device", "engine", "version", "source", *_LATENCY)
+_ABOUT = (
+    "operator",
+    "dtype",
+    "device",
+    "engine",
+    "version",
+    "source",
+    "spread",
+    "runs",
+    "kernel",
+    "method",
+    "clock_mhz",
+    "power_w",
+    *_LATENCY,
+)
 _SHAPE = (
     "tokens",
     "n",
@@ -43,6 +65,13 @@ _SHAPE = (
     "head_dim",
     "devices",
     "message_bytes",
+    "layers",
+    "bytes",
+    "vectors",
+    "dimensions",
+    "lists",
+    "probes",
+    "code_bytes",
 )
 _ALLOWED = (*_ABOUT, *_SHAPE)
 

@@ -16,6 +16,8 @@ from hermes.costs.tables.grid import EXTRAPOLATED, INTERPOLATED, MEASURED, CallG
 
 __all__ = ["Provenance", "TablePass"]
 
+_MOVES = {"norm": 4.0, "activation": 3.0, "rope": 2.0, "embedding": 2.0, "sampling": 2.0}
+"""Values read and written for each one of the width."""
 _PER_OCTAVE = 16
 _NOISE = 0.02  # of repeated measurements of one call
 _log = math.log
@@ -95,6 +97,37 @@ class TablePass(Roofline):
         ratio = self._read("linear", each.dtype, each.n, each.k, tokens)
         return ratio * Roofline.linear(self, tokens, each)
 
+    def token_seconds(self, tokens: int) -> float:
+        """Return everything but attention and the LM head; see `PassCost`."""
+        seconds = Roofline.token_seconds(self, tokens)
+        if tokens > 0 and ("embedding", "bf16") in self._grids:
+            seconds += self.call_seconds("embedding", "bf16", self.operators.head.k, tokens)
+        return seconds
+
+    def row_seconds(self, rows: int) -> float:
+        """Return the LM head, and the sampling where it was measured; see `PassCost`."""
+        if rows <= 0 or ("sampling", "bf16") not in self._grids:
+            return Roofline.row_seconds(self, rows)
+        head = self.operators.head
+        return self.linear(rows, head) + self.call_seconds("sampling", "bf16", head.n, rows)
+
+    def elementwise(self, tokens: float) -> float:
+        """Return norms, activations and rotary embedding where all of them were measured."""
+        each = self.operators.elementwise
+        if any((one.kind, "bf16") not in self._grids for one in each):
+            return Roofline.elementwise(self, tokens)
+        return sum(
+            one.count * self.call_seconds(one.kind, "bf16", one.width, tokens) for one in each
+        )
+
+    def call_seconds(self, operator: str, dtype: str, *shape: float) -> float:
+        """Return the seconds of one call, in the coordinates of `OPERATORS`."""
+        return self._read(operator, dtype, *shape) * self._expected(operator, dtype, shape)
+
+    def expected_seconds(self, operator: str, dtype: str, *shape: float) -> float:
+        """Return the roofline's seconds of one call."""
+        return self._expected(operator, dtype, shape)
+
     def experts(self, tokens: float, each: Experts) -> float:
         """Return the seconds of the routed experts of all layers."""
         shape = each.shape
@@ -160,6 +193,9 @@ class TablePass(Roofline):
     def _expected(self, operator: str, dtype: str, shape: tuple[float, ...]) -> float:
         """Return the roofline's seconds of one measured call."""
         stored = dtype.removesuffix("_block")
+        if operator in _MOVES:
+            moved = self.chip.elementwise(_MOVES[operator] * 2.0 * shape[0] * shape[1])
+            return self._laws.find("elementwise", "bf16").seconds(moved)
         if operator == "linear":
             return Roofline.linear(self, shape[2], Linear(shape[0], shape[1], dtype))
         if operator == "experts":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from hermes.evaluation import CAPACITY_METRICS
 from hermes.metrics.catalog import METRICS
 
 __all__ = [
@@ -80,7 +81,8 @@ def metric_unit(name: str) -> str:
     """Return the unit a metric's values are shown in, or nothing."""
     if name in _SHARES:
         return "%"
-    unit = METRICS[name].unit if name in METRICS else ""
+    known = METRICS.get(name) or CAPACITY_METRICS.get(name)
+    unit = known.unit if known is not None else ""
     return unit.replace("USD", "$").removesuffix("/h")
 
 

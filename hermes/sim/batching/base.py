@@ -59,16 +59,17 @@ class BatchingPolicy(ABC):
         return engine.could_admit(engine.waiting.head)
 
 
-def require_budget(limits: EngineLimits) -> None:
-    """Refuse a token budget that cannot hold every running decode.
+def require_budget(limits: EngineLimits, tokens: int = 1) -> None:
+    """Refuse a budget that cannot hold `tokens` of every running decode.
 
     Raises:
         InfeasibleError: it cannot.
     """
-    if limits.max_num_batched_tokens < limits.max_num_seqs:
+    if limits.max_num_batched_tokens < limits.max_num_seqs * tokens:
+        each = f" x {tokens} tokens to verify = {limits.max_num_seqs * tokens}"
         raise InfeasibleError(
             f"max_num_batched_tokens ({limits.max_num_batched_tokens}) must be at least "
-            f"max_num_seqs ({limits.max_num_seqs})",
+            f"max_num_seqs ({limits.max_num_seqs}){each if tokens > 1 else ''}",
             "max_num_batched_tokens",
         )
 

@@ -28,21 +28,22 @@ class Chunked(BatchingPolicy):
     def check(self, limits: EngineLimits, order: type[QueueOrder]) -> None:
         """Refuse a budget that could not hold every running decode; see `BatchingPolicy`."""
         del order
-        require_budget(limits)
+        require_budget(limits, limits.decode_tokens if limits.uniform_drafts else 1)
 
     def form(self, engine: Engine) -> Batch:
         """Form the next batch; see `BatchingPolicy`."""
         held = self._cadence.held_steps(engine)
-        preempted = engine.grow_decodes(joining=False)
+        budget = engine.limits.max_num_batched_tokens
+        preempted = engine.grow_decodes(budget, joining=False)
         batch = Batch()
-        budget = engine.limits.max_num_batched_tokens - engine.decoding.size
+        budget -= engine.decoding.tokens
         carried = resumed = False
         if engine.prefilling and not held:
             budget, refused, carried = run_prefills(engine, batch, budget)
             preempted = preempted or refused
         if not preempted:
             budget -= engine.join_arrived(budget)
-            while engine.waiting and budget > 0 and not (held and engine.next_tokens() > 1):
+            while engine.waiting and budget > 0 and not (held and engine.tokens_left() > 1):
                 admitted = engine.admit(budget)
                 if admitted is None:
                     break
@@ -52,7 +53,7 @@ class Chunked(BatchingPolicy):
                     carried = carried or sequence.target - sequence.computed > 1
                 else:
                     resumed = True
-                budget -= tokens or 1
+                budget -= sequence.granted
             if not held:
                 self._cadence.note_backlog(engine)
         batch.decodes = engine.decoding.size

@@ -42,7 +42,7 @@ def decode_step(engine: Engine) -> Batch:
     preempted = engine.grow_decodes()
     resumed = False
     while not preempted and engine.waiting and engine.waiting.head.swapped:
-        if engine.admit(1) is None:
+        if engine.admit(engine.limits.decode_tokens) is None:
             break
         resumed = True
     return Batch(engine.decoding.size, [], repeatable=not (preempted or resumed))

@@ -22,7 +22,7 @@ class Mixed(BatchingPolicy):
     def check(self, limits: EngineLimits, order: type[QueueOrder]) -> None:
         """Refuse a budget that could not hold every running decode; see `BatchingPolicy`."""
         super().check(limits, order)
-        require_budget(limits)
+        require_budget(limits, limits.decode_tokens)
 
     def form(self, engine: Engine) -> Batch:
         """Form the next batch; see `BatchingPolicy`."""
@@ -30,18 +30,18 @@ class Mixed(BatchingPolicy):
         batch = Batch()
         resumed = False
         budget = whole = engine.limits.max_num_batched_tokens
-        budget -= engine.decoding.size
+        budget -= engine.decoding.tokens
         while not preempted and budget > 0 and (tokens := engine.next_tokens()):
             if tokens > budget and (batch.prefills or tokens <= whole):
                 break
-            admitted = engine.admit(tokens)
+            admitted = engine.admit(max(tokens, budget))
             if admitted is None:
                 break
             if admitted[1]:
                 batch.prefills.append(admitted)
             else:
                 resumed = True
-            budget -= tokens
+            budget -= max(tokens, admitted[0].granted)
         batch.decodes = engine.decoding.size
         batch.repeatable = not (preempted or resumed or batch.prefills)
         return batch

@@ -50,6 +50,11 @@ class Vllm(BatchingPolicy):
         if not is_vllm_installed():
             raise InputError("'vllm' needs vLLM: install the extra, hermes-dse[vllm]", "batching")
         _policy_name(order)
+        if limits.num_drafts:
+            raise InfeasibleError(
+                "batching 'vllm' gives vLLM's scheduler no drafts; use 'chunked'",
+                "speculative_config",
+            )
         if limits.swap_blocks:
             raise InfeasibleError(
                 "vLLM's scheduler recomputes preempted requests; set it to 0", "swap_space_gb"

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import zlib
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO, Self, cast
 
 from hermes.errors import InputError
 
-__all__ = ["TraceSource"]
+__all__ = ["TraceOptions", "TraceSource"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _LONGEST_LINE = 1 << 20
+_HEAD = 256
+
+
+@dataclass(frozen=True, slots=True)
+class TraceOptions:
+    """What some layouts leave to the scenario; None: what the layout says by itself.
+
+    Attributes:
+        block_tokens: Tokens in one block of a prompt.
+        chars_per_token: Characters in one token, for layouts that count characters.
+    """
+
+    block_tokens: int | None = None
+    chars_per_token: float | None = None
+
+    def given(self) -> tuple[str, ...]:
+        """Return the names of the options that are not None."""
+        named = (("block_tokens", self.block_tokens), ("chars_per_token", self.chars_per_token))
+        return tuple(name for name, value in named if value is not None)
 
 
 class TraceSource:
@@ -24,16 +47,23 @@ class TraceSource:
     Attributes:
         file: Path of the file, for messages.
         line: 1-based number of the line read last; 0 before the first.
+        options: What the scenario says about the layout.
+        path: The file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: TraceOptions | None = None) -> None:
+        self.path = path
         self.file = str(path)
         self.line = 0
+        self.options = options or TraceOptions()
+        self._notes: Counter[str] = Counter()
         self._raw = _open(path)
         zipped = self._raw.peek(2)[:2] == _GZIP_MAGIC
-        data = cast("BinaryIO", gzip.GzipFile(fileobj=self._raw)) if zipped else self._raw
+        self._data = gzip.GzipFile(fileobj=self._raw) if zipped else self._raw
         # utf-8-sig: spreadsheets put a byte order mark first.
-        self._stream = io.TextIOWrapper(data, encoding="utf-8-sig", newline="")
+        self._stream = io.TextIOWrapper(
+            cast("BinaryIO", self._data), encoding="utf-8-sig", newline=""
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -42,17 +72,20 @@ class TraceSource:
         self._stream.close()
         self._raw.close()  # a GzipFile leaves the file it was given open
 
-    def lines(self) -> Iterator[str]:
+    def lines(self, longest: int = _LONGEST_LINE) -> Iterator[str]:
         """Yield the lines with their ends.
+
+        Args:
+            longest: Most characters in a line.
 
         Raises:
             InputError: where the file is damaged, is no UTF-8 text or has an endless line.
         """
         try:
-            while line := self._stream.readline(_LONGEST_LINE):
+            while line := self._stream.readline(longest):
                 self.line += 1
-                if len(line) == _LONGEST_LINE:
-                    raise self.wrong(f"the line is longer than {_LONGEST_LINE:,} characters")
+                if len(line) == longest:
+                    raise self.wrong(f"the line is longer than {longest:,} characters")
                 yield line
         except UnicodeDecodeError as error:
             raise self._damaged(f"is not UTF-8 text: {error.reason}") from None
@@ -61,6 +94,21 @@ class TraceSource:
             raise self._damaged(f"the gzip data is damaged or cut short: {reason}") from None
         except OSError as error:
             raise self._damaged(f"cannot be read: {error.strerror or error}") from None
+
+    def begins_with(self, character: str) -> bool:
+        """Tell, before any line is read, whether the text begins with an ASCII character."""
+        with suppress(EOFError, zlib.error, OSError):  # reading the lines says what is wrong
+            head = self._data.peek(_HEAD)[:_HEAD]
+            return head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(character.encode())
+        return False
+
+    def note(self, what: str) -> None:
+        """Count a row that was left out, or taken otherwise than written."""
+        self._notes[what] += 1
+
+    def notes(self) -> list[str]:
+        """Return what was noted, for people, with how often."""
+        return [f"{what}: {count:,}" for what, count in sorted(self._notes.items())]
 
     def wrong(self, message: str, column: str = "") -> InputError:
         """Return the error for something wrong in the line read last."""

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from hermes.errors import InputError, did_you_mean
 from hermes.scenario.distributions import MAX_TOKENS
+from hermes.workload.traces.numbers import MOST_DIGITS, decimal_ticks
 from hermes.workload.traces.source import TraceSource
 
 __all__ = ["CsvTable"]
-
-_MOST_DIGITS = 19  # as 64 bits hold; int() is slow on thousands of digits
 
 
 class CsvTable:
@@ -53,9 +52,24 @@ class CsvTable:
         """Return a whole number, 0 or more."""
         text = cell.strip()
         # isdigit alone also takes superscripts, int alone also "1_000".
-        if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS:
+        if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS:
             return int(text)
         raise self.wrong(cell, column, "a whole number, 0 or more")
+
+    def integer(self, cell: str, column: str) -> int:
+        """Return a whole number of either sign."""
+        text = cell.strip()
+        digits = text.removeprefix("-")
+        if digits.isascii() and digits.isdigit() and len(digits) < MOST_DIGITS:
+            return int(text)
+        raise self.wrong(cell, column, "a whole number of at most 18 digits")
+
+    def seconds(self, cell: str, column: str) -> int:
+        """Return the nearest tick to a decimal number of seconds."""
+        ticks = decimal_ticks(cell)
+        if ticks is None:
+            raise self.wrong(cell, column, "a number of seconds, 0 or more")
+        return ticks
 
     def wrong(self, cell: str, column: str, allowed: str) -> InputError:
         """Return the error for a cell of the row read last."""

@@ -88,6 +88,11 @@ def test_a_time_that_goes_back_names_its_line(read):
         )
 
 
+def test_a_row_twice_is_refused(read):
+    with pytest.raises(InputError, match=r"azure\.csv:3: is the same request as the one above it"):
+        read(*["2023-11-16 18:15:46.6805900,374,44"] * 2)
+
+
 def test_a_trace_longer_than_106_days_is_refused(read):
     with pytest.raises(InputError, match=r"azure\.csv:3: .*106 days"):
         read("2023-01-01 00:00:00,1,1", "2023-11-16 18:15:46,1,1")

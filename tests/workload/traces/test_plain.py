@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hermes.errors import InputError, UnknownNameError
-from hermes.workload import read_trace
+from hermes.workload import TraceOptions, read_trace
 
 NS = "arrival_ns,prompt_tokens,output_tokens"
 S = "arrival_s,prompt_tokens,output_tokens"
@@ -20,9 +20,9 @@ LAST_NS = (2**63 - 1) // 1000
 def read(tmp_path_factory):
     path = tmp_path_factory.mktemp("traces") / "t.csv"
 
-    def read(*lines, pipelines=None, limit=None):
+    def read(*lines, pipelines=None, limit=None, block_tokens=None):
         path.write_text("\n".join(lines) + "\n")
-        return read_trace("hermes", path, pipelines, limit)
+        return read_trace("hermes", path, pipelines, limit, TraceOptions(block_tokens))
 
     return read
 
@@ -149,7 +149,7 @@ BAD_HEADERS = {
     f"{NS},arrival_s": "one of arrival_s and arrival_ns, it has both",
     f"{NS},pipline": "unknown column 'pipline'; did you mean 'pipeline'?",
     f"{NS},arrival_ns": "the header has the column 'arrival_ns' twice",
-    "1,2,3": "unknown column '1' (allowed: arrival_ns, arrival_s, output_tokens, pipeline, prompt",
+    "1,2,3": "unknown column '1' (allowed: arrival_ns, arrival_s, block_ids, block_tokens, ",
 }
 
 
@@ -161,11 +161,11 @@ def test_a_bad_header_is_one_error_in_line_1(read, header):
 
 
 def test_a_header_alone_is_no_trace(read):
-    with pytest.raises(InputError, match=r"t\.csv: the trace holds a header but no requests"):
+    with pytest.raises(InputError, match=r"t\.csv: the trace holds no requests"):
         read(NS)
 
 
 def test_too_many_rows_are_refused(read, monkeypatch):
-    monkeypatch.setattr("hermes.workload.traces.registry.MAX_REQUESTS", 2)
+    monkeypatch.setattr("hermes.workload.traces.trace.MAX_REQUESTS", 2)
     with pytest.raises(InputError, match=r"t\.csv:4: a workload holds at most 2 requests"):
         read(NS, "1,1,1", "1,1,1", "1,1,1")

@@ -61,7 +61,7 @@ def test_other_encodings_are_refused(tmp_path, data):
         times(tmp_path / "t.csv")
 
 
-@pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf", gzip.compress(b"")])
+@pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf", gzip.compress(b"", mtime=0)])
 def test_an_empty_file_is_refused(tmp_path, data):
     (tmp_path / "t.csv").write_bytes(data)
     with pytest.raises(InputError, match=r"t\.csv:1: there is no header"):

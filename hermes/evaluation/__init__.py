@@ -1,0 +1,22 @@
+"""How one candidate is judged: one simulation, several with intervals, or a capacity search.
+
+Knows the simulator and statistics; nothing of samplers, Ray or files.
+"""
+
+from __future__ import annotations
+
+from hermes.evaluation.capacity import CAPACITY_METRICS, arrivals_problem
+from hermes.evaluation.evaluate import evaluate, evaluation_columns
+from hermes.evaluation.runner import Runner
+from hermes.evaluation.spec import CapacitySpec, EvaluationSpec, ReplicatesSpec
+
+__all__ = [
+    "CAPACITY_METRICS",
+    "CapacitySpec",
+    "EvaluationSpec",
+    "ReplicatesSpec",
+    "Runner",
+    "arrivals_problem",
+    "evaluate",
+    "evaluation_columns",
+]

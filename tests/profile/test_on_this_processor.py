@@ -1,0 +1,217 @@
+"""The whole command on the processor, in a reduced form: it becomes a device one can simulate."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hermes.cli import _run
+from hermes.profile import Request, profile
+from hermes.profile.reach import Reach
+from hermes.scenario.loading import load_scenario
+from hermes.sim import simulate
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed (the extra [profile])")
+
+CONFIG = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "num_hidden_layers": 2,
+    "hidden_size": 64,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "intermediate_size": 128,
+    "vocab_size": 256,
+    "max_position_embeddings": 1024,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+}
+REACH = Reach("cpu", ("bf16",), 16, 64, 4, 1e9, 1e3, copy_bytes=2**17, point_seconds=0.0)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, one_thread) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("profile")
+    (folder / "tiny").mkdir()
+    (folder / "tiny" / "config.json").write_text(json.dumps(CONFIG))
+    request = Request(
+        out=folder / "out",
+        device="cpu",
+        device_name="tiny-cpu",
+        minutes=10,
+        operators=("linear", "attention", "elementwise", "sampling", "copies", "storage"),
+        models=(str(folder / "tiny" / "config.json"),),
+        quiet=True,
+        reach=REACH,
+    )
+    assert profile(request)["left for --resume"] == 0
+    checked = replace(request, resume=True, everything=True, minutes=0.01)
+    return folder / "out", profile(checked)
+
+
+def test_the_table_names_kernels_spread_and_method(done):
+    folder, facts = done
+    with (folder / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == facts["rows of the table"] > 20
+    assert {row["device"] for row in rows} == {"tiny-cpu"}
+    assert {row["operator"] for row in rows} >= {"linear", "prefill", "decode", "norm", "rope"}
+    assert all(float(row["latency_us"]) > 0 and row["kernel"] and row["method"] for row in rows)
+    assert facts["driver"]
+    assert facts["torch"] == torch.__version__
+
+
+def test_the_processor_is_a_device_that_a_scenario_names(done):
+    folder, _ = done
+    result = simulate(
+        load_scenario(folder / "scenario.yaml", ["workload.limit.requests=5"]), folder
+    )
+    assert result.summary["completed"] == 5
+    assert result.cost_model.startswith("table table.csv: ")
+    import yaml
+
+    block = yaml.safe_load((folder / "devices.yaml").read_text())["devices"]["tiny-cpu"]
+    assert block["kind"] == "cpu"
+    assert block["peak_tflops"]["bf16"] > 0
+
+
+def test_whole_steps_of_every_kind_are_compared_with_their_operators(done):
+    folder, facts = done
+    steps = json.loads((folder / "steps.json").read_text())["steps"]
+    assert {step["kind"] for step in steps} == {"decode", "prefill", "mixed"}
+    assert all(step["measured_us"] > 0 and step["operators_us"] > 0 for step in steps)
+    assert facts["whole steps"]["step_overhead_us"] >= 0
+
+
+def test_a_trace_is_served_and_simulated(done):
+    _, facts = done
+    serving = facts["serving"]
+    assert serving["requests"] >= 5
+    assert set(serving["metrics"]) == {
+        f"{name}.{kind}"
+        for name in ("ttft_ms", "tpot_ms", "e2el_ms")
+        for kind in ("mean", "p50", "p99")
+    }
+    assert all(
+        each["measured"] > 0 and each["simulated"] > 0 for each in serving["metrics"].values()
+    )
+
+
+def test_it_is_continued_without_measuring_anything_twice(done):
+    folder, _ = done
+    before = (folder / "points.jsonl").read_text()
+    arguments = ["--device", "cpu", "--device-name", "tiny-cpu", "--operators", "linear"]
+    arguments += ["--models", str(folder.parent / "tiny" / "config.json"), "--minutes", "0.01"]
+    assert _run(["profile", "--out", str(folder), *arguments]) == 2  # it is there already
+    assert _run(["profile", "--out", str(folder), "--resume", "--quiet", *arguments]) == 0
+    after = (folder / "points.jsonl").read_text()
+    assert after.startswith(before)
+    keys = [json.loads(line).get("key") for line in after.splitlines()]
+    assert len(keys) == len(set(keys))
+
+
+class TestDecoder:
+    def decoder(self, folder: Path) -> Any:
+        from hermes.catalog import find_model
+        from hermes.profile.decoder import Decoder, compact
+        from hermes.profile.operators.operands import Operands
+
+        (folder / "config.json").write_text(json.dumps(CONFIG))
+        model = compact(find_model(str(folder / "config.json")), 1e9, 8)
+        return Decoder(model, Operands("cpu", 2**20, folder), 4, 32)
+
+    def test_chunks_and_decodes_give_the_tokens_of_a_whole_prompt(self, tmp_path):
+        from hermes.profile.decoder import Chunk
+
+        decoder = self.decoder(tmp_path)
+        tokens = torch.arange(9) * 7 % 256
+        with torch.inference_mode():
+            whole = decoder.prepared([Chunk(2, 0, 9)], 0, 1)(tokens, torch.arange(9))
+            for start, length in ((0, 4), (4, 4)):
+                places = torch.arange(start, start + length)
+                decoder.prepared([Chunk(0, start, length)], 0, 1)(tokens[places], places)
+            last = decoder.prepared([], 1, 9)(tokens[8:], torch.tensor([8]))
+        assert whole.tolist() == last.tolist()
+
+    def test_a_moved_sequence_goes_on_as_it_was(self, tmp_path):
+        from hermes.profile.decoder import Chunk
+
+        decoder = self.decoder(tmp_path)
+        tokens, places = torch.arange(8), torch.arange(8)
+        with torch.inference_mode():
+            decoder.prepared([Chunk(0, 0, 8)], 0, 1)(tokens, places)
+            stayed = decoder.prepared([], 1, 9)(tokens[:1], torch.tensor([8])).tolist()
+            decoder.prepared([Chunk(3, 0, 8)], 0, 1)(tokens, places)
+            decoder.move(3, 0, 8)
+            moved = decoder.prepared([], 1, 9)(tokens[:1], torch.tensor([8])).tolist()
+        assert stayed == moved
+
+
+def test_serving_answers_every_request_in_order_of_its_own_times(tmp_path, one_thread):
+    from hermes.profile.serving import Arrival, ServingLoop, serve
+
+    decoder = TestDecoder().decoder(tmp_path)
+    trace = [Arrival(0.001 * place, 5 + place, 3) for place in range(6)]
+    with torch.inference_mode():
+        served = serve(ServingLoop(decoder, 2, 8), trace)
+    assert [each.arrival for each in served] == [each.seconds for each in trace]
+    assert all(each.arrival < each.first_token < each.last_token for each in served)
+    assert [each.first_token for each in served] == sorted(each.first_token for each in served)
+
+
+def test_experts_encoders_and_indexes_run(tmp_path, one_thread):
+    from hermes.profile.machine import find_machine
+    from hermes.profile.point import point
+    from hermes.profile.torch_bench import TorchBench
+
+    bench = TorchBench(find_machine("cpu"), None, {}, tmp_path, 0.001)
+    shape = {"tokens": 4, "hidden": 32, "width": 32, "top_k": 2, "experts": 4, "groups": 1}
+    texts = {"batch": 1, "length": 8, "layers": 1, "hidden": 32, "width": 64, "heads": 2}
+    for each in (point("experts", "bf16", **shape), point("encoder", "bf16", **texts)):
+        assert bench.run(each).seconds > 0
+
+
+def test_an_index_is_searched(tmp_path):
+    pytest.importorskip("faiss", reason="faiss is not installed (the extra [profile])")
+    from hermes.profile.operators.operands import Operands
+    from hermes.profile.operators.search import search_kernels
+    from hermes.profile.point import point
+
+    shape = {"vectors": 1000, "dimensions": 16, "lists": 4, "probes": 2, "code_bytes": 4}
+    each = point("search", "int8", batch=3, top_k=5, **shape)
+    (kernel,) = search_kernels(each, Operands("cpu", 2**20, tmp_path))
+    _, found = kernel.call()
+    assert found.shape == (3, 5)
+
+
+@pytest.mark.slow
+def test_collectives_between_two_processes(tmp_path):
+    from hermes.profile.collectives import collective_points, measure_collectives
+
+    points = collective_points(2, 2**13)
+    found = measure_collectives("cpu", points, 20.0, tmp_path)
+    assert [each for each, _ in found] == points
+    assert all(measured.seconds > 0 for _, measured in found)
+
+
+def test_the_roofline_is_fitted_on_what_was_measured(done):
+    pytest.importorskip("scipy", reason="scipy is not installed (the extra [profile])")
+    folder, _ = done
+    from hermes.costs.constants import read_laws
+
+    laws = read_laws((folder / "laws.csv").read_text())
+    assert ("tiny-cpu", "linear", "bf16") in laws
