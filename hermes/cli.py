@@ -268,6 +268,42 @@ def pareto(folder: StudyOut, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def confirm(
+    folder: StudyOut,
+    trial: Annotated[
+        str | None,
+        typer.Option(help="Number of the trial, or the beginning of its key. [default: the best]"),
+    ] = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="Largest relative difference of a metric; at 0 every token's time must be equal.",
+        ),
+    ] = 0.0,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Where the scenario's relative paths start. [default: as it ran]"),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate a trial again with the real engine's own scheduler, and print the difference."""
+    from hermes.sweeps import confirm_trial
+
+    confirmation = confirm_trial(folder, trial, data)
+    facts = confirmation.facts(tolerance)
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+    elif not quiet:
+        from hermes.results.terminal import confirmation_text
+
+        typer.echo(confirmation_text(facts))
+    if not facts["confirmed"]:
+        raise typer.Exit(1)
+
+
+@app.command()
 def calibrate(
     measurements: Annotated[
         list[Path],

@@ -8,7 +8,14 @@ from typing import Any
 from hermes.metrics import METRICS
 from hermes.scenario.scenario import SloSpec
 
-__all__ = ["error_bars_text", "facts_text", "number_text", "simulation_text", "table_text"]
+__all__ = [
+    "confirmation_text",
+    "error_bars_text",
+    "facts_text",
+    "number_text",
+    "simulation_text",
+    "table_text",
+]
 
 _LATENCIES = (
     ("ttft_ms", "TTFT"),
@@ -80,6 +87,50 @@ def error_bars_text(summary: Mapping[str, Any]) -> str:
     outside = summary["rests_on_extrapolation"]
     note = "; the cost model was not fitted on this device" if outside else ""
     return "with the cost model's error, 80 % of draws" + note + ":\n  " + "\n  ".join(lines)
+
+
+def confirmation_text(facts: Mapping[str, Any]) -> str:
+    """Return how a trial did on the real scheduler, for a person to read."""
+    engines = ", ".join(dict.fromkeys(facts["engines"].values()))
+    verdict = "confirmed" if facts["confirmed"] else "NOT CONFIRMED"
+    chosen = ", ".join(f"{path}={value}" for path, value in facts["parameters"].items())
+    lines = [
+        f"trial {facts['trial']} ({facts['trial_key'][:12]}) {verdict} by {engines}, "
+        f"tolerance {number_text(facts['tolerance'])}",
+        chosen,
+        "",
+        *aligned(
+            [
+                ["metric", "trial", "real scheduler", "difference"],
+                *(
+                    [name, number_text(m["own"]), number_text(m["real"]), _apart(m)]
+                    for name, m in facts["metrics"].items()
+                ),
+            ]
+        ),
+        "",
+    ]
+    lines += [
+        f"{what} token at another time: {facts[key]['requests_that_differ']} of "
+        f"{facts['requests']} requests, by {number_text(facts[key]['largest_difference_ms'])} ms "
+        "at most"
+        for what, key in (("first", "first_token"), ("last", "last_token"))
+    ]
+    if facts["reproduced"] is None:
+        lines += ["", "one simulation each; the trial's row sums up several"]
+    elif not facts["reproduced"]:
+        lines += [
+            "",
+            "the trial, run again, no longer gives the metrics of its row: another Hermes",
+        ]
+    return "\n".join(lines)
+
+
+def _apart(metric: Mapping[str, Any]) -> str:
+    relative = metric["relative_difference"]
+    if relative is None:
+        return "undefined"
+    return "none" if relative == 0 else f"{relative:.2g}"
 
 
 def number_text(value: float | int | str | bool | None) -> str:

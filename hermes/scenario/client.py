@@ -55,6 +55,9 @@ class ClientSpec(Spec):
     """Most tokens in one step; with `chunked` batching, the chunk size."""
     long_prefill_token_threshold: Annotated[int, Field(ge=0)] = 0
     """Most prompt tokens of one request in a step while others are there; 0: no cap."""
+    prefill_schedule_interval: PositiveInt = 1
+    """With `chunked` batching: while requests decode, compute prompts in one of so many steps only,
+    unless more requests wait than such a step admits."""
     scheduler_reserve_full_isl: bool = True
     """Admit a request only when its whole prompt fits the KV cache, not just its first chunk."""
     max_model_len: PositiveInt | None = None

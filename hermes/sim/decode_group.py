@@ -77,6 +77,10 @@ class DecodeGroup:
                 finished.append(sequence)
         return finished
 
+    def sequences(self) -> list[Sequence]:
+        """Return the members, in no order that means anything."""
+        return [s for _, ticket, s in self._finishes if s.ticket == ticket]
+
     def steps_to_finish(self) -> int:
         """Return after how many steps the next member finishes; the group must not be empty."""
         heap = self._finishes

@@ -185,8 +185,14 @@ def _plan(name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None) 
     speculation = plan_speculation(spec, draft, device, kv_dtype, costs, folder)
     limits = _limits(spec, model, device, dtype, kv_dtype, kv_bytes, draft)
     batching = BATCHING.find(spec.batching, "batching")
-    if problem := batching().check(limits):
-        raise InfeasibleError(problem, "max_num_batched_tokens")
+    order = QUEUE_ORDERS.find(spec.scheduling_policy, "scheduling_policy")
+    batching().check(limits, order)
+    if spec.serves[0] not in batching.serves:
+        raise InfeasibleError(
+            f"batching {spec.batching!r} does not serve {spec.serves[0]!r} (allowed: "
+            f"{', '.join(batching.serves)})",
+            "serves",
+        )
     _check_pipeline(spec, model)
     price = spec.usd_per_device_hour
     return ClientPlan(
@@ -200,7 +206,7 @@ def _plan(name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None) 
         replicas=spec.replicas,
         limits=limits,
         batching=batching,
-        order=QUEUE_ORDERS.find(spec.scheduling_policy, "scheduling_policy"),
+        order=order,
         costs=costs,
         move_seconds_per_token=kv_bytes / (device.host_bandwidth_gb_per_s * 1e9),
         usd_per_device_hour=device.usd_per_hour if price is None else price,
@@ -226,6 +232,11 @@ def _check_pipeline(spec: ClientSpec, model: Model) -> None:
             f"batching {spec.batching!r} does not keep several batches in flight (allowed with "
             f"pipeline_parallel_size {stages}: {', '.join(_PIPELINED_BATCHING)})",
             "batching",
+        )
+    if stages > 1 and spec.prefill_schedule_interval > 1:
+        raise InfeasibleError(
+            "not modelled together with pipeline_parallel_size; leave one of them at 1",
+            "prefill_schedule_interval",
         )
 
 
@@ -293,6 +304,7 @@ def _limits(
         max_model_len=longest,
         watermark_blocks=int(spec.watermark * blocks),
         long_prefill_token_threshold=spec.long_prefill_token_threshold,
+        prefill_schedule_interval=spec.prefill_schedule_interval,
         reserve_full_prompt=spec.scheduler_reserve_full_isl,
         enable_prefix_caching=spec.enable_prefix_caching,
         swap_blocks=int(spec.swap_space_gb * 1e9 / (kv_bytes * spec.block_size)),

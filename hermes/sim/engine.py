@@ -32,6 +32,7 @@ class Batch:
     repeatable: bool = (
         False  # the next step would be alike until a finish, a shortage or an arrival
     )
+    most_steps: int = 0  # that it may be repeated for; 0: as long as that
 
     def __bool__(self) -> bool:
         return self.decodes > 0 or bool(self.prefills)
@@ -87,6 +88,7 @@ class Engine:
         "queued_blocks",
         "queued_tokens",
         "resumed",
+        "steps",
         "waiting",
         "waits_ended",
     )
@@ -94,6 +96,7 @@ class Engine:
     def __init__(self, limits: EngineLimits, order: QueueOrder, lanes: int = 1) -> None:
         self.limits = limits
         self.waiting = order.queue()
+        self.steps = 0  # completed
         self.queued_blocks = 0  # that the waiting sequences will take, as far as is known
         self.queued_tokens = 0  # that they have to compute
         tickets = count()
@@ -162,18 +165,21 @@ class Engine:
 
     def could_admit(self, sequence: Sequence) -> bool:
         """Whether there is a place, and perhaps room, for a sequence at the head of the queue."""
-        if sequence.remote:
-            return self.limits.blocks_for(sequence.remote) <= self.pool.free
         if self.num_running >= self.limits.max_num_seqs:
             return False
+        if sequence.remote:
+            return self.limits.blocks_for(sequence.remote + 1) <= self.pool.free
         if sequence.prefix or not self.limits.reserve_full_prompt:
             return True
         return self.limits.blocks_for(sequence.target) <= self.pool.free
 
     # -- moves of a batching policy -------------------------------------------------------------
 
-    def grow_decodes(self, budget: int | None = None) -> bool:
+    def grow_decodes(self, budget: int | None = None, joining: bool = True) -> bool:
         """Take the blocks the next decode step needs; preempt while short.
+
+        Sequences whose KV has come from elsewhere join the step, unless any is preempted. A policy
+        that computes prompts as well lets them join after those, by `join_arrived`.
 
         vLLM walks the running list and preempts whenever one request finds no block. Whom it
         preempts does not depend on who asks, so what remains at the end is what remains when the
@@ -181,6 +187,7 @@ class Engine:
 
         Args:
             budget: Most tokens of the step; every policy sees to it that one a decode are in it.
+            joining: Whether sequences whose KV has come join here.
 
         Returns:
             Whether any sequence was preempted.
@@ -188,15 +195,52 @@ class Engine:
         del budget
         lane, preempted = self._lane, False
         lane.grown = False
-        if self.arrived:
-            self._join_arrived()
         while (needed := self.decoding.next_blocks) > self.pool.free:
             self.preempt_one()
             preempted = True
         if needed:
             self.pool.take(needed)
         lane.grown = True
+        if joining and not preempted:
+            self.join_arrived(len(self.arrived))
         return preempted
+
+    def join_arrived(self, most: int) -> int:
+        """Let up to `most` sequences whose KV has come from elsewhere decode in this step.
+
+        They join in the order in which they were given blocks, while there are places.
+
+        Returns:
+            How many did.
+        """
+        if not self.arrived:
+            return 0
+        blocks_for = self.limits.blocks_for
+        places = min(most, self.limits.max_num_seqs - self.num_running)
+        joined = 0
+        for sequence in self._arrived_in_order()[:places]:
+            tokens, held = self.parked[sequence.request_id]
+            needed = blocks_for(sequence.computed + 1) - blocks_for(tokens)
+            if needed > self.pool.free:
+                break
+            self.pool.take(needed)
+            del self.parked[sequence.request_id]
+            sequence.held = held
+            self._join(sequence)
+            joined += 1
+        return joined
+
+    def _arrived_in_order(self) -> list[Sequence]:
+        """Return those whose KV has come, in the order in which they were given blocks."""
+        there = {sequence.request_id: sequence for sequence in self.arrived}
+        return [there[request] for request in self.parked if request in there]
+
+    def _join(self, sequence: Sequence) -> None:
+        """Let a sequence whose KV has come decode."""
+        self.arrived.remove(sequence)
+        self._running.append(sequence)
+        self.decoding.join(sequence)
+        self.resumed.append(sequence)
 
     def extend(self, sequence: Sequence, tokens: int) -> bool:
         """Take the blocks for `tokens` more prompt tokens; preempt while short.
@@ -216,6 +260,10 @@ class Engine:
         return True
 
     def next_tokens(self) -> int:
+        """Return the tokens a step must hold for the head of the queue; 0 when nobody waits."""
+        return self.tokens_left()
+
+    def tokens_left(self) -> int:
         """Return the tokens the head of the queue still has to compute; 0 when nobody waits."""
         if not self.waiting or self.waiting.head.remote:
             return 0
@@ -288,13 +336,15 @@ class Engine:
         self.waiting.push_back(sequence)
         return sequence
 
-    def repetitions(self) -> int:
+    def repetitions(self, batch: Batch) -> int:
         """Return for how many steps a pure decode batch, just formed, keeps its members and blocks.
 
         The first of them has its blocks already.
         """
         decoding = self.decoding
         more = decoding.steps_to_finish() - 1
+        if batch.most_steps:
+            more = min(more, batch.most_steps - 1)
         return 1 + decoding.steps_within(self.pool.free, more, after=1)
 
     # -- what a step did ------------------------------------------------------------------------
@@ -306,6 +356,7 @@ class Engine:
         taken here.
         """
         finished: list[Sequence] = []
+        self.steps += steps
         if batch.decodes:
             decoding = self.decoding
             decoding.advance(1)
@@ -360,26 +411,30 @@ class Engine:
         self.arrived.append(sequence)
 
     def fetch(self) -> None:
-        """Take the blocks of those at the head of the queue whose KV is to come, while they fit."""
-        while self.waiting and self.waiting.head.remote:
+        """Take the blocks of those at the head of the queue whose KV is to come, while they fit.
+
+        As in vLLM, while there is a place to run, beside what prompts already begun will take, and
+        with room for the token that comes next.
+        """
+        limits = self.limits
+        while self.waiting and self.waiting.head.remote and self.num_running < limits.max_num_seqs:
             sequence = self.waiting.head
-            reserve = self.limits.watermark_blocks if self.parked or self.num_running else 0
-            blocks = self.limits.blocks_for(sequence.remote)
-            if blocks + reserve > self.pool.free:
+            blocks = limits.blocks_for(sequence.remote + 1)
+            if blocks + self._reserve() + self._promised() > self.pool.free:
                 break
             self._leave_queue(sequence)
             self.pool.take(blocks)
-            self.parked[sequence.request_id] = (sequence.remote, [])
+            self.parked[sequence.request_id] = (sequence.remote + 1, [])
             self.fetching.append(sequence)
 
-    def _join_arrived(self) -> None:
-        places = self.limits.max_num_seqs - self.num_running
-        for sequence in self.arrived[:places]:
-            _, sequence.held = self.parked.pop(sequence.request_id)
-            self._running.append(sequence)
-            self.decoding.join(sequence)
-            self.resumed.append(sequence)
-        del self.arrived[:places]
+    def _promised(self) -> int:
+        """Return the blocks that prompts already begun have yet to take."""
+        blocks_for = self.limits.blocks_for
+        return sum(
+            max(0, blocks_for(s.target) - self._blocks_of(s))
+            for lane in self.lanes
+            for s in lane.prefilling
+        )
 
     # -- the queue and the running list ---------------------------------------------------------
 

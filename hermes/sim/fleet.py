@@ -16,7 +16,7 @@ from hermes.sim.engine import Engine
 from hermes.sim.hand_off import HandOff
 from hermes.sim.network import FlowNetwork
 from hermes.sim.pipelined import PipelinedReplica, PipelineShape
-from hermes.sim.replica import Replica, ReplicaListener, ReplicaSetup
+from hermes.sim.replica import Observer, Replica, ReplicaListener, ReplicaSetup
 from hermes.sim.speculation.build import speculative_engine
 from hermes.sim.speculation.replica import SpeculativeReplica
 from hermes.workload.streams import stream
@@ -29,10 +29,11 @@ Pools = Mapping[str, Sequence[Replica]]
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a simulation runs; neither changes its results."""
+    """How a simulation runs; none of it changes the results."""
 
     fast_forward: bool = True
     check: bool = False
+    observer: Observer | None = None
 
 
 def start_replicas(
@@ -85,6 +86,7 @@ def _setup(client: ClientPlan, options: RunOptions) -> ReplicaSetup:
         check=options.check,
         layerwise=client.layerwise,
         front_end_ticks=client.costs.request_ticks,
+        observer=options.observer,
     )
 
 

@@ -20,6 +20,7 @@ class EngineLimits:
     long_prefill_token_threshold: int = 0  # 0: no cap
     reserve_full_prompt: bool = True  # vLLM's scheduler_reserve_full_isl
     enable_prefix_caching: bool = True
+    prefill_schedule_interval: int = 1  # steps from one that carries prompts to the next
     swap_blocks: int = 0  # of host memory for preempted sequences; 0: they are recomputed
     num_drafts: int = 0  # that a decode step verifies, of each sequence
     lookahead: int = 0  # KV slots of each sequence past the tokens of a step, where drafts are made

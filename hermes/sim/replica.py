@@ -23,7 +23,7 @@ from hermes.sim.clock import Alarm, Clock, begin_priority, end_priority
 from hermes.sim.engine import Batch, Engine
 from hermes.sim.sequence import Sequence
 
-__all__ = ["Replica", "ReplicaListener", "ReplicaSetup"]
+__all__ = ["Observer", "Replica", "ReplicaListener", "ReplicaSetup"]
 
 
 _MOST_BARREN_STEPS = 1_000_000
@@ -42,6 +42,7 @@ class ReplicaSetup:
         check: Whether the engine's laws are checked after every block of steps.
         layerwise: Whether KV leaves layer by layer, during the step that ends a prompt.
         front_end_ticks: What the serving front end adds to each request.
+        observer: Is shown every batch that is formed.
     """
 
     engine: Engine
@@ -52,6 +53,7 @@ class ReplicaSetup:
     check: bool = False
     layerwise: bool = False
     front_end_ticks: int = 0
+    observer: Observer | None = None
 
 
 class ReplicaListener(Protocol):
@@ -68,6 +70,10 @@ class ReplicaListener(Protocol):
 
     def fetching(self, replica: Replica, sequence: Sequence) -> None:
         """Hear that a sequence has blocks for the KV that is to come."""
+
+
+Observer = Callable[["Replica", int, Batch], None]
+"""Sees a replica, the tick at which its step begins, and the step's batch; must change nothing."""
 
 
 class Replica:
@@ -100,6 +106,7 @@ class Replica:
         self._listener = listener
         self._layerwise = setup.layerwise
         self.front_end_ticks = setup.front_end_ticks
+        self._observer = setup.observer
         self._fast_forward = setup.fast_forward
         self._check = setup.check
         self._end, self._begin = end_priority(index), begin_priority(index)
@@ -197,6 +204,8 @@ class Replica:
                 sequence.scheduled = now
         if self.engine.preempted or self.engine.resumed:
             self._note_preemptions(now)
+        if self._observer is not None and batch:
+            self._observer(self, now, batch)
         return batch
 
     def _may_form_nothing(self) -> bool:
@@ -208,7 +217,7 @@ class Replica:
         if batch.prefills:
             block = one_step(self._mixed_ticks(batch))
         else:
-            steps = engine.repetitions() if batch.repeatable and self._fast_forward else 1
+            steps = engine.repetitions(batch) if batch.repeatable and self._fast_forward else 1
             block = decode_block(self._costs, batch.decodes, engine.decoding.context, steps)
         if engine.moved_tokens:
             block = one_step(block.ticks + self._move_ticks(engine.moved_tokens))

@@ -15,6 +15,7 @@ from hermes.sim.coordinator import Coordinator
 from hermes.sim.deployment import Deployment, resolve
 from hermes.sim.energy import fleet_joules
 from hermes.sim.fleet import RunOptions, build_routes, start_replicas
+from hermes.sim.replica import Observer
 from hermes.workload import Workload, build_workload
 
 __all__ = ["SimulationResult", "simulate", "simulate_deployment"]
@@ -64,6 +65,7 @@ def simulate_deployment(
     workload: Workload,
     fast_forward: bool = True,
     check: bool = False,
+    observer: Observer | None = None,
     on_finished: Callable[[int, int, int, int], None] | None = None,
 ) -> SimulationResult:
     """Simulate a resolved deployment under a built workload; see `simulate`.
@@ -74,6 +76,7 @@ def simulate_deployment(
         workload: From `build_workload`.
         fast_forward: Whether undisturbed steps are taken together; results are the same.
         check: Whether the engines' laws are checked after every block of steps.
+        observer: Is shown every batch that a replica forms.
         on_finished: Hears of each request as it finishes, and may end the simulation by raising.
 
     Raises:
@@ -82,9 +85,8 @@ def simulate_deployment(
     env = Clock(initial_time=0)
     ttft_ticks = seconds_to_ticks((scenario.slo.ttft_ms or 0) / 1000)
     coordinator = Coordinator(env, workload, ttft_ticks, on_finished)
-    pools = start_replicas(
-        env, deployment, coordinator, RunOptions(fast_forward, check), scenario.seed
-    )
+    options = RunOptions(fast_forward, check, observer)
+    pools = start_replicas(env, deployment, coordinator, options, scenario.seed)
     coordinator.start(build_routes(env, deployment, pools, workload.pipeline_names, scenario.seed))
     env.run()
     replicas = [replica for pool in pools.values() for replica in pool]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hermes.sweeps.confirm import Confirmation, confirm_trial
 from hermes.sweeps.explain import explain_study, study_schema
 from hermes.sweeps.find import find_study, study_names
 from hermes.sweeps.loop import Pace
@@ -10,10 +11,12 @@ from hermes.sweeps.spec import StudySpec
 from hermes.sweeps.study import Study, load_study
 
 __all__ = [
+    "Confirmation",
     "Pace",
     "Study",
     "StudyOutcome",
     "StudySpec",
+    "confirm_trial",
     "explain_study",
     "find_study",
     "load_study",

@@ -171,7 +171,9 @@ def _claim(study: Study, folder: StudyFolder, resume: bool) -> SamplerSpec:
     require_installed(chosen)
     if chosen.name == "grid":
         check_grid(study)
-    folder.write_study(study.record() | {"chosen_sampler": chosen.name})
+    files_from = os.path.relpath(study.folder, folder.path)
+    aids = {"chosen_sampler": chosen.name, "files_from": files_from}
+    folder.write_study(study.record() | aids)
     return chosen
 
 

@@ -6,19 +6,18 @@ import csv
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 
+from hermes.errors import InputError
 from hermes.scenario.loading import build_scenario
-from hermes.sim import simulation
-from hermes.sim.batching import BatchingPolicy
-from hermes.sim.clock import Clock
 from hermes.sim.deployment import resolve
 from hermes.sim.engine import Batch, Engine
+from hermes.sim.replica import Replica
 from hermes.sim.sequence import Sequence
-from hermes.sim.speculation.drawn_group import DrawnGroup
+from hermes.sim.simulation import simulate_deployment
 from hermes.workload import Prefixes, Workload, build_workload
+from tests.conformance.pool_replay import Pool
 from tests.conformance.recording import Recording
 
 TICKS_PER_NS = 1000
@@ -26,15 +25,15 @@ TICKS_PER_NS = 1000
 NAMES = {"policy": "scheduling_policy"}
 """Options that a scenario calls otherwise: vLLM's command line does, too."""
 
-NEUTRAL = {"prefill_schedule_interval": 1, "kv_role": None}
-"""Options that Hermes does not have, with the values at which they ask for nothing."""
+ROLE = "kv_role"
+"""What a pool's replica does with KV; a scenario says it by `serves`, and needs both pools."""
 
 
 @dataclass
 class Replay:
     """What Hermes did, in ticks: each step's start and tokens by request, and what came of it.
 
-    The steps stay empty when they were fast-forwarded.
+    The steps stay empty when they were fast-forwarded, the first tokens where others sample them.
     """
 
     steps: list[tuple[int, dict[int, int]]] = field(default_factory=list)
@@ -47,11 +46,7 @@ class Replay:
 def scenario_mapping(recording: Recording, folder: Path, batching: str) -> dict[str, Any]:
     """Return the scenario of a recording; its trace is written to `folder`."""
     case = recording.case
-    options = {
-        NAMES.get(name, name): value
-        for name, value in case.options.items()
-        if name not in NEUTRAL or value != NEUTRAL[name]
-    }
+    options = {NAMES.get(name, name): value for name, value in case.options.items() if name != ROLE}
     drafts = options.pop("num_speculative_tokens")
     if drafts:
         options["speculative_config"] = {
@@ -90,16 +85,24 @@ def replay(
     workload = build_workload(scenario.workload, tuple(scenario.pipelines), scenario.seed, folder)
     workload = _with_more_columns(workload, recording)
     outcome = Replay()
+
+    def watch(replica: Replica, start: int, batch: Batch) -> None:
+        outcome.steps.append((start, _tokens(replica.engine, batch)))
+
+    observer = None if fast_forward else watch
     client = deployment.clients[0]
+    if recording.case.options[ROLE]:
+        if "prefill" not in client.batching.serves:
+            raise InputError(f"batching {batching!r} serves whole requests, no pools")
+        pool = Pool(recording, client, fast_forward, observer)
+        outcome.number_of_steps = pool.run().steps
+        outcome.first_token, outcome.last_token = pool.first_token, pool.last_token
+        outcome.preemptions = pool.preemptions
+        return outcome
     if client.speculation:
         planned = replace(client.speculation, acceptance=lambda rng: PlannedAcceptance(recording))
-        client = replace(client, speculation=planned)
-    clock = Clock(initial_time=0)
-    if not fast_forward:
-        client = replace(client, batching=_watched(client.batching, clock, outcome))
-    deployment = replace(deployment, clients=(client,))
-    with patch.object(simulation, "Clock", lambda initial_time: clock):
-        result = simulation.simulate_deployment(scenario, deployment, workload, fast_forward)
+        deployment = replace(deployment, clients=(replace(client, speculation=planned),))
+    result = simulate_deployment(scenario, deployment, workload, fast_forward, observer=observer)
     columns = result.requests
     outcome.number_of_steps = int(str(result.summary["steps"]))
     outcome.first_token = columns.first_token.tolist()
@@ -144,25 +147,8 @@ def _with_more_columns(workload: Workload, recording: Recording) -> Workload:
     )
 
 
-def _watched(policy: type[BatchingPolicy], clock: Clock, outcome: Replay) -> type[BatchingPolicy]:
-    """Return a policy that notes when `policy` forms which batch."""
-
-    class Watched(policy):  # type: ignore[misc, valid-type]
-        def form(self, engine: Engine) -> Batch:
-            batch: Batch = super().form(engine)
-            if batch:
-                outcome.steps.append((clock.now, _tokens(engine, batch)))
-            return batch
-
-    return Watched
-
-
 def _tokens(engine: Engine, batch: Batch) -> dict[int, int]:
     tokens = {sequence.request_id: sequence.granted for sequence, _ in batch.prefills}
-    if isinstance(engine.decoding, DrawnGroup):
-        tokens |= {s.request_id: s.granted for s in engine.decoding.members if s.granted}
-    elif batch.decodes:
-        for _, ticket, sequence in engine.decoding._finishes:
-            if sequence.ticket == ticket:
-                tokens[sequence.request_id] = 1
-    return tokens
+    for sequence in engine.decoding.sequences():
+        tokens[sequence.request_id] = sequence.granted if engine.limits.num_drafts else 1
+    return {request: given for request, given in tokens.items() if given}

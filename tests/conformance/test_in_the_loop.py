@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from hermes.errors import InfeasibleError, InputError
 from hermes.metrics.gaps import TokenGaps
+from hermes.scenario import Scenario, build_scenario
 from hermes.sim.batching.vllm import Vllm
 from hermes.sim.batching.vllm_scheduler import Decision, is_vllm_installed
+from hermes.sim.deployment import resolve
 from hermes.sim.limits import EngineLimits
+from hermes.sim.queues import Fcfs
 from hermes.sim.sequence import Sequence
 from hermes.sim.simulation import simulate_deployment
 from tests.conformance.agreement import NOT_YET, read_agreement
@@ -18,9 +22,11 @@ from tests.conformance.recording import FOLDER, Recording
 from tests.sim.deployments import US, deployment, limits, linear, workload
 from tests.sim.test_against_oracle import SCENARIO
 
-REFUSED = "speculative tokens"  # Hermes does these by itself
+REFUSED = ("speculative tokens", "disaggregated prefill", "disaggregated decode")
 NAMES = [
-    row.recording for row in read_agreement() if row.verdict != NOT_YET and row.feature != REFUSED
+    row.recording
+    for row in read_agreement()
+    if row.verdict != NOT_YET and row.feature not in REFUSED
 ]
 
 
@@ -68,15 +74,48 @@ def test_a_decode_left_out_of_a_step_goes_on_later(monkeypatch: pytest.MonkeyPat
 
 
 class TestCheck:
+    """What vLLM is not there for, or does not do, is refused before time starts."""
+
     def test_asks_for_the_extra_where_vllm_is_missing(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("hermes.sim.batching.vllm.is_vllm_installed", lambda: False)
-        assert "hermes-dse[vllm]" in Vllm().check(limits())
+        with pytest.raises(InputError, match=r"hermes-dse\[vllm\]") as caught:
+            Vllm().check(limits(), Fcfs)
+        assert caught.value.field == "batching"
+        assert not isinstance(caught.value, InfeasibleError)  # the machine's fault, not the point's
 
-    def test_refuses_what_vllm_does_not_do(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize(
+        ("changes", "field"),
+        [
+            ({"scheduling_policy": "shortest_prompt"}, "scheduling_policy"),
+            ({"swap_space_gb": 1.0}, "swap_space_gb"),
+            ({"max_num_batched_tokens": 8}, "max_num_batched_tokens"),
+            ({"pipeline_parallel_size": 2}, "batching"),
+            (
+                {"speculative_config": {"num_speculative_tokens": 2, "acceptance_rate": 0.5}},
+                "speculative_config",
+            ),
+        ],
+    )
+    def test_names_the_field(
+        self, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], field: str
+    ) -> None:
         monkeypatch.setattr("hermes.sim.batching.vllm.is_vllm_installed", lambda: True)
-        assert Vllm().check(limits()) == ""
-        assert "swap_space_gb" in Vllm().check(limits(swap_blocks=1))
-        assert "no drafts" in Vllm().check(limits(num_drafts=1))
-        assert "max_num_seqs" in Vllm().check(limits(max_num_seqs=9, max_num_batched_tokens=8))
+        resolve(scenario())
+        with pytest.raises(InfeasibleError) as caught:
+            resolve(scenario(**changes))
+        assert caught.value.field == f"clients.chat.{field}"
+
+    def test_serves_whole_requests_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("hermes.sim.batching.vllm.is_vllm_installed", lambda: True)
+        with pytest.raises(InfeasibleError, match="prefill") as caught:
+            resolve(scenario(serves=["prefill"]))
+        assert caught.value.field == "clients.chat.serves"
+
+
+def scenario(**changes: object) -> Scenario:
+    client = {"model": "llama-3.1-8b", "device": "h100-sxm", "batching": "vllm", **changes}
+    return build_scenario(
+        {"workload": {"requests": {"sample": "chat"}}, "clients": {"chat": client}}
+    )

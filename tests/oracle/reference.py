@@ -91,9 +91,12 @@ class ReferenceReplica:
         self.begun: list[tuple[Request, int]] = []  # those of them that ran before
         self.ends_at: int | None = None
         self.steps = 0
+        self.last_prefill_step = -limits.prefill_schedule_interval
+        self.prefill_capacity_bound = False
         self.barren_steps = 0
 
     elsewhere = 0  # sequences that run in other batches in flight
+    carried = False  # a prompt, in the step being formed
 
     @property
     def has_work(self) -> bool:
@@ -152,11 +155,16 @@ class ReferenceReplica:
         """Take blocks for those at the head of the queue whose KV is to come."""
         while self.waiting and self.waiting[0].remote:
             request = self.waiting[0]
-            reserve = self.limits.watermark_blocks if self.parked or self.running else 0
-            if self.blocks_for(request.prompt) + reserve > len(self.pool.free):
+            reserve = self.limits.watermark_blocks if self.running else 0
+            begun = [r for r in self.running if not r.decoding]
+            reserve += sum(max(0, self.blocks_for(r.known_tokens) - len(r.blocks)) for r in begun)
+            blocks = self.blocks_for(request.prompt + 1)
+            if len(self.running) >= self.limits.max_num_seqs:
+                break
+            if blocks + reserve > len(self.pool.free):
                 break
             self.waiting.pop(0)
-            request.blocks = self.pool.take(self.blocks_for(request.prompt))
+            request.blocks = self.pool.take(blocks)
             self.parked.append(request)
             self.fetching.append(request)
 
@@ -225,19 +233,18 @@ class ReferenceReplica:
             tokens = threshold
         return min(tokens, budget)
 
-    def schedule_running(self, requests: list[Request], budget: int) -> tuple[int, bool]:
+    def schedule_running(
+        self, requests: list[Request], budget: int, deferring: bool = False
+    ) -> tuple[int, bool]:
         """vLLM's loop over the running list; returns the budget left and whether it preempted."""
-        while self.arrived and len(self.running) < self.limits.max_num_seqs:
-            request = self.arrived.pop(0)
-            self.parked.remove(request)
-            self.running.append(request)
-            requests.append(request)
-            request.running = request.decoding = True
+        if self.limits.num_drafts:  # those whose KV came are verified with the others
+            self.join_arrived(budget)
+            requests = list(self.running)
         preempted = False
         # In vLLM a decode never stands behind a prompt half done, but for KV that comes from
         # elsewhere and for capped chunks; there too Hermes gives decodes their token first.
         for request in sorted(requests, key=lambda request: not request.decoding):
-            if not request.running or budget <= 0:
+            if not request.running or budget <= 0 or (deferring and not request.decoding):
                 continue
             tokens = self.chunk(request.known_tokens - request.computed, budget)
             if request.decoding:
@@ -250,7 +257,34 @@ class ReferenceReplica:
             if request.running:
                 self.batch.append((request, tokens))
                 budget -= tokens
+                self.carried |= not request.decoding
+        if not preempted and not self.limits.num_drafts:
+            for request in self.join_arrived(budget):
+                assert self.allocate(request, 1)
+                self.batch.append((request, 1))
+                budget -= 1
         return budget, preempted
+
+    def join_arrived(self, most: int) -> list[Request]:
+        """Let those whose KV came run, in the order in which they were given blocks."""
+        places = min(most, self.limits.max_num_seqs - len(self.running))
+        joined = [request for request in self.parked if request in self.arrived][:places]
+        for request in joined:
+            self.parked.remove(request)
+            self.arrived.remove(request)
+            self.running.append(request)
+            request.running = request.decoding = True
+        return joined
+
+    @property
+    def defers_prefills(self) -> bool:
+        """vLLM's local prefill cadence."""
+        passed = self.steps + 1 - self.last_prefill_step
+        return (
+            not self.prefill_capacity_bound
+            and passed < self.limits.prefill_schedule_interval
+            and any(request.decoding for request in self.running)
+        )
 
     def decode_tokens(self, request: Request, budget: int) -> int:
         """The latest token and its drafts; sampled ones may be cut, as in vLLM."""
@@ -274,13 +308,23 @@ class ReferenceReplica:
 
     def schedule_chunked(self) -> None:
         budget = self.limits.max_num_batched_tokens
-        budget, preempted = self.schedule_running(list(self.running), budget)
+        deferring = self.defers_prefills
+        self.carried = False
+        budget, preempted = self.schedule_running(list(self.running), budget, deferring)
         self.begun = list(self.batch)
         while not preempted and budget > 0 and self.waiting:
             request = self.waiting[0]
+            left = request.known_tokens - self.start(request)
+            if deferring and left > 1:
+                break
             if not (tokens := self.next_tokens(request, budget)) or not self.admit(request, tokens):
                 break
+            self.carried |= left > 1
             budget -= tokens
+        if not preempted and not deferring:
+            self.prefill_capacity_bound = bool(self.waiting)
+        if self.carried:
+            self.last_prefill_step = self.steps + bool(self.batch)
 
     def next_tokens(self, request: Request, budget: int) -> int:
         """What the head of the queue is given within a budget; 0 when it must wait."""

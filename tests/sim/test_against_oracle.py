@@ -181,6 +181,9 @@ def engine_limits(draw: st.DrawFn) -> EngineLimits:
 @st.composite
 def cases(draw: st.DrawFn, batching: str) -> Case:
     bounds = draw(engine_limits())
+    if batching == "chunked":
+        interval = draw(st.sampled_from([1, 1, 2, 3, 8]))
+        bounds = replace(bounds, prefill_schedule_interval=interval)
     room = bounds.num_blocks * bounds.block_size
     gaps = st.one_of(st.just(0), st.integers(0, 2000), st.integers(0, 60_000).map(lambda x: x * US))
     requests, now = [], 0

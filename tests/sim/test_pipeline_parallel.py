@@ -90,6 +90,7 @@ def assert_equal_to_reference(case: Case, stages: int) -> None:
 @given(st.data())
 def test_random_scenarios_equal_the_reference(batching: str, data: st.DataObject) -> None:
     case = data.draw(cases(batching))
+    case = replace(case, bounds=replace(case.bounds, prefill_schedule_interval=1))
     assert_equal_to_reference(case, data.draw(st.integers(2, 4)))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from hermes.sim.batching.base import BATCHING, BatchingPolicy
+from hermes.sim.batching.base import BATCHING, BatchingPolicy, require_budget
+from hermes.sim.batching.cadence import PrefillCadence
 from hermes.sim.engine import Batch, Engine
 from hermes.sim.limits import EngineLimits
+from hermes.sim.queues import QueueOrder
 
 __all__ = ["Chunked", "run_prefills"]
 
@@ -15,42 +17,61 @@ class Chunked(BatchingPolicy):
 
     Running sequences come first: each decode takes a token, then prompts already begun take what
     is left. Waiting ones are admitted while budget, places and blocks last, and not at all in a
-    step that had to preempt.
+    step that had to preempt. `prefill_schedule_interval` keeps prompts out of some steps.
     """
 
-    def check(self, limits: EngineLimits) -> str:
+    imitates = "vllm"
+
+    def __init__(self) -> None:
+        self._cadence = PrefillCadence()
+
+    def check(self, limits: EngineLimits, order: type[QueueOrder]) -> None:
         """Refuse a budget that could not hold every running decode; see `BatchingPolicy`."""
-        return budget_problem(limits, limits.decode_tokens if limits.uniform_drafts else 1)
+        del order
+        require_budget(limits, limits.decode_tokens if limits.uniform_drafts else 1)
 
     def form(self, engine: Engine) -> Batch:
         """Form the next batch; see `BatchingPolicy`."""
+        held = self._cadence.held_steps(engine)
         budget = engine.limits.max_num_batched_tokens
-        preempted = engine.grow_decodes(budget)
+        preempted = engine.grow_decodes(budget, joining=False)
         batch = Batch()
         budget -= engine.decoding.tokens
-        resumed = False
-        if engine.prefilling:
-            budget, refused = run_prefills(engine, batch, budget)
+        carried = resumed = False
+        if engine.prefilling and not held:
+            budget, refused, carried = run_prefills(engine, batch, budget)
             preempted = preempted or refused
         if not preempted:
-            while engine.waiting and budget > 0 and (admitted := engine.admit(budget)):
-                if admitted[1]:
+            budget -= engine.join_arrived(budget)
+            while engine.waiting and budget > 0 and not (held and engine.tokens_left() > 1):
+                admitted = engine.admit(budget)
+                if admitted is None:
+                    break
+                sequence, tokens = admitted
+                if tokens:
                     batch.prefills.append(admitted)
+                    carried = carried or sequence.target - sequence.computed > 1
                 else:
                     resumed = True
-                budget -= admitted[0].granted
+                budget -= sequence.granted
+            if not held:
+                self._cadence.note_backlog(engine)
         batch.decodes = engine.decoding.size
         batch.repeatable = not (preempted or resumed or batch.prefills)
+        if held and (engine.prefilling or engine.waiting):
+            batch.most_steps = held
+        self._cadence.note(engine, batch, carried)
         return batch
 
 
-def run_prefills(engine: Engine, batch: Batch, budget: int) -> tuple[int, bool]:
+def run_prefills(engine: Engine, batch: Batch, budget: int) -> tuple[int, bool, bool]:
     """Give the prompts already begun their chunks, oldest first.
 
     Returns:
-        The budget left, and whether any sequence was preempted.
+        The budget left, whether any sequence was preempted, and whether any was given a chunk, even
+        if it was preempted after that.
     """
-    before = len(engine.preempted)
+    before, carried = len(engine.preempted), False
     for sequence in list(engine.prefilling):
         if sequence.ticket < 0 or budget <= 0:
             continue  # preempted by one before it
@@ -59,19 +80,9 @@ def run_prefills(engine: Engine, batch: Batch, budget: int) -> tuple[int, bool]:
         if engine.extend(sequence, tokens):
             batch.prefills.append((sequence, tokens))
             budget -= tokens
+            carried = True
         for victim in engine.preempted[marked:]:
             budget += victim.granted
             victim.granted = 0
     batch.prefills = [entry for entry in batch.prefills if entry[0].ticket >= 0]
-    return budget, len(engine.preempted) > before
-
-
-def budget_problem(limits: EngineLimits, tokens: int) -> str:
-    """Return why a budget cannot hold `tokens` of every running decode, or an empty string."""
-    if limits.max_num_batched_tokens < limits.max_num_seqs * tokens:
-        each = f" x {tokens} tokens to verify = {limits.max_num_seqs * tokens}"
-        return (
-            f"max_num_batched_tokens ({limits.max_num_batched_tokens}) must be at least "
-            f"max_num_seqs ({limits.max_num_seqs}){each if tokens > 1 else ''}"
-        )
-    return ""
+    return budget, len(engine.preempted) > before, carried

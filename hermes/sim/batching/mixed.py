@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hermes.sim.batching.base import BATCHING, BatchingPolicy
-from hermes.sim.batching.chunked import budget_problem
+from hermes.sim.batching.base import BATCHING, BatchingPolicy, require_budget
 from hermes.sim.engine import Batch, Engine
 from hermes.sim.limits import EngineLimits
+from hermes.sim.queues import QueueOrder
 
 __all__ = ["Mixed"]
 
@@ -19,9 +19,10 @@ class Mixed(BatchingPolicy):
     admitted as the only one of its step.
     """
 
-    def check(self, limits: EngineLimits) -> str:
+    def check(self, limits: EngineLimits, order: type[QueueOrder]) -> None:
         """Refuse a budget that could not hold every running decode; see `BatchingPolicy`."""
-        return budget_problem(limits, limits.decode_tokens)
+        super().check(limits, order)
+        require_budget(limits, limits.decode_tokens)
 
     def form(self, engine: Engine) -> Batch:
         """Form the next batch; see `BatchingPolicy`."""

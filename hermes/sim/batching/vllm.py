@@ -11,13 +11,18 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 from itertools import count
 
-from hermes.errors import InfeasibleError, SimulationError
-from hermes.sim.batching.base import BATCHING, BatchingPolicy
-from hermes.sim.batching.vllm_scheduler import Decision, VllmScheduler, is_vllm_installed
+from hermes.errors import InfeasibleError, InputError, SimulationError
+from hermes.sim.batching.base import BATCHING, BatchingPolicy, require_budget
+from hermes.sim.batching.vllm_scheduler import (
+    Decision,
+    VllmScheduler,
+    is_vllm_installed,
+    vllm_version,
+)
 from hermes.sim.engine import Batch, Engine
 from hermes.sim.kv_cache import BlockPool, CachedBlock
 from hermes.sim.limits import EngineLimits
-from hermes.sim.queues import QUEUE_ORDERS, WaitingQueue
+from hermes.sim.queues import QUEUE_ORDERS, QueueOrder, WaitingQueue
 from hermes.sim.running import RunningList
 from hermes.sim.sequence import Sequence
 
@@ -28,25 +33,33 @@ __all__ = ["Vllm"]
 class Vllm(BatchingPolicy):
     """What the installed vLLM's scheduler runs; needs the extra `[vllm]`."""
 
+    serves = ("generate",)
+
     def __init__(self) -> None:
         self._scheduler: VllmScheduler | None = None
         self._queue = _Queue()
         self._running = _Running()
 
-    def check(self, limits: EngineLimits) -> str:
+    @classmethod
+    def engine_version(cls) -> str:
+        """Return the installed vLLM's version; see `BatchingPolicy`."""
+        return f"vLLM {vllm_version()}"
+
+    def check(self, limits: EngineLimits, order: type[QueueOrder]) -> None:
         """Refuse what vLLM is not there for, or does not do; see `BatchingPolicy`."""
         if not is_vllm_installed():
-            return "batching 'vllm' needs vLLM: install the extra, hermes-dse[vllm]"
+            raise InputError("'vllm' needs vLLM: install the extra, hermes-dse[vllm]", "batching")
+        _policy_name(order)
         if limits.num_drafts:
-            return "batching 'vllm' gives vLLM's scheduler no drafts; use 'chunked'"
-        if limits.swap_blocks:
-            return "vLLM's scheduler recomputes preempted requests; set swap_space_gb to 0"
-        if limits.max_num_batched_tokens < limits.max_num_seqs:
-            return (
-                f"vLLM needs max_num_batched_tokens ({limits.max_num_batched_tokens}) to be at "
-                f"least max_num_seqs ({limits.max_num_seqs})"
+            raise InfeasibleError(
+                "batching 'vllm' gives vLLM's scheduler no drafts; use 'chunked'",
+                "speculative_config",
             )
-        return ""
+        if limits.swap_blocks:
+            raise InfeasibleError(
+                "vLLM's scheduler recomputes preempted requests; set it to 0", "swap_space_gb"
+            )
+        require_budget(limits)
 
     def form(self, engine: Engine) -> Batch:
         """Form the batch that vLLM decides on; see `BatchingPolicy`."""
@@ -62,7 +75,7 @@ class Vllm(BatchingPolicy):
 
     def _take_over(self, engine: Engine) -> VllmScheduler:
         """Make the scheduler, and put what it replaces out of use."""
-        policy = _vllm_policy(engine)
+        policy = _policy_name(type(engine._order))
         scheduler = self._scheduler = VllmScheduler(engine.limits, policy)
         for sequence in sorted(engine.waiting, key=lambda waiting: waiting.request_id):
             self._queue.push(sequence)
@@ -98,12 +111,15 @@ class Vllm(BatchingPolicy):
         engine.prefilling.append(sequence)
 
 
-def _vllm_policy(engine: Engine) -> str:
+def _policy_name(order: type[QueueOrder]) -> str:
+    """Return what vLLM calls a queue order."""
     for name in ("fcfs", "priority"):
-        if isinstance(engine._order, QUEUE_ORDERS.find(name, "scheduling_policy")):
+        if issubclass(order, QUEUE_ORDERS.find(name, "scheduling_policy")):
             return name
-    order = type(engine._order).__name__
-    raise InfeasibleError(f"vLLM has no queue order like {order}", "scheduling_policy")
+    raise InfeasibleError(
+        f"vLLM has no queue order like {order.__name__} (allowed: fcfs, priority)",
+        "scheduling_policy",
+    )
 
 
 def _pause(engine: Engine, sequence: Sequence) -> None:

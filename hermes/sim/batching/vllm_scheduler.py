@@ -10,6 +10,7 @@ import json
 import os
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +19,7 @@ from typing import Any
 from hermes.sim.limits import EngineLimits
 from hermes.sim.sequence import Sequence
 
-__all__ = ["Decision", "VllmScheduler", "is_vllm_installed"]
+__all__ = ["Decision", "VllmScheduler", "is_vllm_installed", "vllm_version"]
 
 _LLAMA = {
     "architectures": ["LlamaForCausalLM"],
@@ -37,6 +38,11 @@ _LLAMA = {
 def is_vllm_installed() -> bool:
     """Whether there is a vLLM to import."""
     return find_spec("vllm") is not None
+
+
+def vllm_version() -> str:
+    """Return the version of the vLLM there is to import."""
+    return version("vllm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +192,7 @@ def _config(limits: EngineLimits, policy: str) -> Any:
         max_num_seqs=limits.max_num_seqs,
         max_num_batched_tokens=limits.max_num_batched_tokens,
         long_prefill_token_threshold=limits.long_prefill_token_threshold,
+        prefill_schedule_interval=limits.prefill_schedule_interval,
         scheduler_reserve_full_isl=limits.reserve_full_prompt,
         policy=policy,
     )

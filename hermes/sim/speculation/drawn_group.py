@@ -42,6 +42,10 @@ class DrawnGroup(DecodeGroup):
         self.waits: Counter[int] = Counter()  # ticks before the first token of a step
         self.instant = 0  # tokens that came together with the one before them
 
+    def sequences(self) -> list[Sequence]:
+        """Return the members; see `DecodeGroup`."""
+        return list(self.members)
+
     def join(self, sequence: Sequence) -> None:
         """Add a sequence that has sampled a token and has more to decode."""
         sequence.join_step = self.step

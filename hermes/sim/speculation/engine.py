@@ -59,13 +59,14 @@ class SpeculativeEngine(Engine):
 
     # -- moves of a batching policy -------------------------------------------------------------
 
-    def grow_decodes(self, budget: int | None = None) -> bool:
+    def grow_decodes(self, budget: int | None = None, joining: bool = True) -> bool:
         """Take the blocks the next decode step needs; see `Engine`.
 
-        In a shortage sequences are asked one by one, as by vLLM: a victim frees several blocks that
-        hold nothing, and which cached contents are evicted depends on who takes before that.
+        Sequences whose KV has come join first, and are verified with the others. In a shortage
+        sequences are asked one by one, as by vLLM: a victim frees several blocks that hold nothing,
+        and which cached contents are evicted depends on who takes before that.
         """
-        del budget
+        del budget, joining
         clock = self._clock
         clock.grown = clock.grown and clock.size > 0  # a step that held nothing never ended
         self._begin_growth()
@@ -83,8 +84,16 @@ class SpeculativeEngine(Engine):
 
     def _begin_growth(self) -> None:
         self._lane.grown = False
-        if self.arrived:
-            self._join_arrived()
+        places = self.limits.max_num_seqs - self.num_running
+        for sequence in self._arrived_in_order()[:places]:
+            tokens, sequence.held = self.parked.pop(sequence.request_id)
+            sequence.slots = self._lent.pop(sequence.request_id, tokens)
+            self._join(sequence)
+
+    def join_arrived(self, most: int) -> int:
+        """Let nobody join any more: those who could have done so in `grow_decodes`."""
+        del most
+        return 0
 
     def _grow_one(self, sequence: Sequence) -> None:
         clock = self._clock
@@ -145,10 +154,10 @@ class SpeculativeEngine(Engine):
         fits = computed + limits.decode_tokens + 1 <= limits.max_model_len
         return limits.num_drafts if fits else 0
 
-    def repetitions(self) -> int:
+    def repetitions(self, batch: Batch) -> int:
         """Return for how many steps a pure decode batch keeps its members; see `Engine`."""
         clock = self._clock
-        more = min(clock.steps_to_finish(), _MOST_STEPS) - 1
+        more = min(clock.steps_to_finish(), batch.most_steps or _MOST_STEPS, _MOST_STEPS) - 1
         return 1 + clock.steps_within(self.pool.free, more, after=1)
 
     # -- what a step did ------------------------------------------------------------------------
@@ -213,12 +222,6 @@ class SpeculativeEngine(Engine):
         self.pool.give_back(blocks_for(self._lent.pop(sequence.request_id)) - blocks_for(tokens))
         super().sent(sequence)
 
-    def _join_arrived(self) -> None:
-        places = self.limits.max_num_seqs - self.num_running
-        for sequence in self.arrived[:places]:
-            sequence.slots = self._lent.pop(sequence.request_id, sequence.computed)
-        super()._join_arrived()
-
     # -- laws -----------------------------------------------------------------------------------
 
     def audit(self) -> None:
@@ -256,8 +259,9 @@ class SampledEngine(SpeculativeEngine):
 
     __slots__ = ()
 
-    def grow_decodes(self, budget: int | None = None) -> bool:
+    def grow_decodes(self, budget: int | None = None, joining: bool = True) -> bool:
         """Give each decode its tokens and the blocks for them; see `Engine`."""
+        del joining
         self._begin_growth()
         limits, preempted = self.limits, False
         left = limits.decode_tokens * self.decoding.size if budget is None else budget
@@ -281,8 +285,9 @@ class SampledEngine(SpeculativeEngine):
         self._note_running()
         return preempted
 
-    def repetitions(self) -> int:
+    def repetitions(self, batch: Batch) -> int:
         """Return 1: steps with draws are taken one by one."""
+        del batch
         return 1
 
     def complete(self, batch: Batch, steps: int, now: int) -> list[Sequence]:

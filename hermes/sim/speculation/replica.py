@@ -52,7 +52,7 @@ class SpeculativeReplica(Replica):
     def _durations(self, batch: Batch) -> Block:
         engine = self._speculative
         if batch.repeatable and self._fast_forward:
-            loads = engine.decoding.loads(engine.repetitions())
+            loads = engine.decoding.loads(engine.repetitions(batch))
             steps = [self._verify.ticks(load) for load in loads]
         else:
             steps = [self._mixed_ticks(batch)]
