@@ -34,7 +34,7 @@ demo: $(VENV)/.runtime  ## Which GPU serves chat at the lowest cost? Writes a re
 	$(BIN)/hermes sweep $(DEMO) --out runs/$(DEMO) $(DEMO_OPTIONS)
 
 test: $(VENV)/.dev  ## The test suite, within five minutes on two cores.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 test-slow: $(VENV)/.dev  ## The tests marked slow: more examples, more kills.
 	$(BIN)/python -m pytest -m slow
