@@ -18,10 +18,11 @@ from hermes.cluster import (
     TrialSetup,
 )
 from hermes.cluster.trial import Row
-from hermes.errors import InputError
+from hermes.errors import HermesError, InputError
 from hermes.evaluation import evaluation_columns
 from hermes.metrics import METRICS
-from hermes.results import StudyFolder, trial_schema
+from hermes.results import Place, StudyFolder, open_place, trial_schema
+from hermes.results.files import cause_of
 from hermes.sweeps.budget import budget_of, check_grid, most_trials
 from hermes.sweeps.interrupt import Interrupt
 from hermes.sweeps.loop import Pace, Past, StudyLoop, finished_trials
@@ -49,13 +50,13 @@ class StudyOutcome:
 
     Attributes:
         counts: Trials in the folder by status, earlier runs included.
-        folder: The folder.
+        folder: The folder, or its URL.
         exit_code: What a shell expects of a process that a signal ended (130 for Ctrl-C); None
             where the study came to its end.
     """
 
     counts: Mapping[str, int]
-    folder: Path
+    folder: Path | str
     exit_code: int | None
 
     @property
@@ -83,7 +84,7 @@ class RunOptions:
 
 def run_study(
     study: Study,
-    out: Path,
+    out: Path | str,
     *,
     address: str | None = None,
     trials: int | None = None,
@@ -95,7 +96,7 @@ def run_study(
 
     Args:
         study: From `load_study`.
-        out: The study's folder.
+        out: The study's folder, or the URL of a prefix in an object store.
         address: A Ray cluster to join; default: an embedded Ray.
         trials: Trials in all, instead of the study's.
         resume: Go on with the study that *out* holds, where it holds one.
@@ -109,12 +110,13 @@ def run_study(
     return run(study, out, RunOptions(address, trials, resume, workers, quiet))
 
 
-def run(study: Study, out: Path, options: RunOptions) -> StudyOutcome:
+def run(study: Study, out: Path | str, options: RunOptions) -> StudyOutcome:
     """Run a study; see `run_study`."""
     if options.trials is not None:
         study = replace(study, spec=study.spec.model_copy(update={"trials": options.trials}))
-    _refuse_foreign(out)
-    with StudyFolder(out) as folder, Interrupt() as interrupt:
+    place = open_place(out)
+    _refuse_foreign(place)
+    with StudyFolder(place) as folder, Interrupt() as interrupt:
         chosen = _claim(study, folder, options.resume)
         columns = (*METRICS, *evaluation_columns(study.spec.evaluation))
         schema = trial_schema(study.space.types(), columns, str(study.record()["study_key"]))
@@ -137,15 +139,15 @@ def run(study: Study, out: Path, options: RunOptions) -> StudyOutcome:
     return StudyOutcome(dict(sorted(loop.counts.items())), out, interrupt.exit_code)
 
 
-def _refuse_foreign(out: Path) -> None:
+def _refuse_foreign(out: Place) -> None:
     """Refuse to mix a study into a folder of other things."""
     try:
-        names = os.listdir(out)
-    except FileNotFoundError:
-        return
+        names = out.names()
     except NotADirectoryError:
         raise InputError("is a file; choose a folder for the study", "--out", str(out)) from None
-    if names and not {"study.json", ".lock"} & set(names):
+    except OSError as error:
+        raise HermesError(f"cannot list {out}: {cause_of(error)}") from error
+    if names and not {"study.json", ".lock", ".drivers"} & set(names):
         raise InputError(
             f"the folder holds other things ({', '.join(sorted(names)[:3])}); choose an empty or "
             "a new one",
@@ -162,7 +164,7 @@ def _claim(study: Study, folder: StudyFolder, resume: bool) -> SamplerSpec:
             "the folder holds a study already; add --resume to go on with it, or choose another "
             "folder",
             "--out",
-            str(folder.path),
+            str(folder.place),
         )
     chosen = choose_sampler(study.spec)
     if held is not None and study.spec.sampler.name == "auto":
@@ -171,7 +173,9 @@ def _claim(study: Study, folder: StudyFolder, resume: bool) -> SamplerSpec:
     require_installed(chosen)
     if chosen.name == "grid":
         check_grid(study)
-    files_from = os.path.relpath(study.folder, folder.path)
+    home = folder.place.at(".")
+    local = not isinstance(home, str)
+    files_from = os.path.relpath(study.folder, home) if local else str(study.folder.absolute())
     aids = {"chosen_sampler": chosen.name, "files_from": files_from}
     folder.write_study(study.record() | aids)
     return chosen
