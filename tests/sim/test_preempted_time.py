@@ -86,3 +86,26 @@ def test_a_request_is_out_until_another_ends() -> None:
 def test_waiting_for_a_first_place_is_no_preemption() -> None:
     own, _ = preempted_ticks(Case([(0, 100, 50)] * 40, limits(max_num_seqs=4)), fast_forward=True)
     assert set(own.values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("scheduled", "ticket", "out"),
+    [(0, -1, True), (-1, -1, False), (0, 7, False)],
+    ids=["it waits again", "it never ran", "it was given blocks again in the same batch"],
+)
+def test_what_counts_as_being_out(scheduled: int, ticket: int, out: bool) -> None:
+    sequence = Sequence(0, 0, 10, 10)
+    sequence.scheduled, sequence.ticket = scheduled, ticket
+    sequence.begin_preemption(100)
+    sequence.end_preemption(130)
+    assert sequence.preempted_ticks == (30 if out else 0)
+
+
+def test_admitted_and_preempted_again_in_one_batch_it_was_out_all_along() -> None:
+    sequence = Sequence(0, 0, 10, 10)
+    sequence.scheduled = 0
+    for now in (100, 120):
+        sequence.begin_preemption(now)
+    sequence.end_preemption(130)
+    sequence.end_preemption(150)
+    assert sequence.preempted_ticks == 30
