@@ -153,12 +153,13 @@ def _simulated(setup: TrialSetup, trial: Trial) -> Row:
     mapping = apply_overrides(setup.scenario, {**trial.overrides, "seed": trial.seed})
     used = tuple(file for file in setup.files if file.name in trial.files)
     scenario = build_scenario(with_local_files(mapping, used, setup.home))
-    deployment = _warm(scenario, resolve(scenario, setup.home))
+    digests = tuple(file.digest for file in used)
+    deployment = _warm(scenario, resolve(scenario, setup.home), digests)
     build = partial(
         _built_workload,
         tuple(scenario.pipelines),
         setup.folder,
-        tuple(file.digest for file in used),
+        digests,
     )
     metrics, cost_model = _judged(setup, Runner(scenario, deployment, build))
     return {
@@ -206,16 +207,17 @@ def _shelf() -> OrderedDict[str, Workload]:
     return OrderedDict()
 
 
-def _warm(scenario: Scenario, deployment: Deployment) -> Deployment:
+def _warm(scenario: Scenario, deployment: Deployment, digests: tuple[str, ...]) -> Deployment:
     """Return the deployment on step costs that this process has compiled before, where it has."""
-    clients = tuple(_warm_client(scenario, client) for client in deployment.clients)
+    clients = tuple(_warm_client(scenario, client, digests) for client in deployment.clients)
     return dataclasses.replace(deployment, clients=clients)
 
 
-def _warm_client(scenario: Scenario, client: ClientPlan) -> ClientPlan:
+def _warm_client(scenario: Scenario, client: ClientPlan, digests: tuple[str, ...]) -> ClientPlan:
     spec = scenario.clients[client.name]
     costs = spec.costs if isinstance(spec.costs, str) else spec.costs.model_dump_json()
-    parts = (costs, client.model, client.device, client.dtype, client.kv_dtype)
+    # The digests are part of the key: a table may change under the same path.
+    parts = (costs, digests, client.model, client.device, client.dtype, client.kv_dtype)
     shelf = _compiled()
     if len(shelf) >= 256:
         shelf.clear()

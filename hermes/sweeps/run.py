@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hermes.cluster import (
-    DataFile,
     Executor,
     InProcessExecutor,
     RaySession,
     TrialPool,
     TrialSetup,
+    with_content,
 )
 from hermes.cluster.trial import Row
 from hermes.errors import HermesError, InputError
@@ -209,7 +209,7 @@ def _executor(study: Study, options: RunOptions) -> Iterator[Executor]:
     session = RaySession.start(options.workers, options.address)
     try:
         if not session.local:
-            setup = replace(setup, files=_with_content(study))
+            setup = replace(setup, files=with_content(study.files, study.folder))
         pool = TrialPool(session, setup)
         try:
             yield pool
@@ -217,16 +217,6 @@ def _executor(study: Study, options: RunOptions) -> Iterator[Executor]:
             pool.close()
     finally:
         session.close()
-
-
-def _with_content(study: Study) -> tuple[DataFile, ...]:
-    """Return the study's files with their content, for workers on other machines."""
-    full = []
-    for file in study.files:
-        path = study.folder / Path(file.name).expanduser()
-        path = path / "config.json" if path.is_dir() else path
-        full.append(replace(file, content=path.read_bytes()))
-    return tuple(full)
 
 
 def _require_possible(study: Study, counts: Counter[str], reasons: Counter[str]) -> None:
