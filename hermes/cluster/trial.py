@@ -11,7 +11,7 @@ import dataclasses
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -79,6 +79,7 @@ class Trial:
         seed: Seed of its random streams.
         files: Names of the files it reads, among those of the setup.
         attempt: 1 for the first time it is tried.
+        share: Share of its requests to simulate, the first to arrive.
     """
 
     number: int
@@ -87,6 +88,7 @@ class Trial:
     seed: int
     files: tuple[str, ...] = ()
     attempt: int = 1
+    share: float = 1.0
 
 
 def run_trial(setup: TrialSetup, trial: Trial) -> Row:
@@ -161,7 +163,8 @@ def _simulated(setup: TrialSetup, trial: Trial) -> Row:
         setup.folder,
         digests,
     )
-    metrics, cost_model = _judged(setup, Runner(scenario, deployment, build))
+    shortened = build if trial.share == 1 else partial(_first, trial.share, build)
+    metrics, cost_model = _judged(setup, Runner(scenario, deployment, shortened))
     return {
         "status": "completed",
         "error_type": None,
@@ -169,6 +172,14 @@ def _simulated(setup: TrialSetup, trial: Trial) -> Row:
         **metrics,
         "cost_model": cost_model,
     }
+
+
+def _first(
+    share: float, build: Callable[[WorkloadSpec, int], Workload], spec: WorkloadSpec, seed: int
+) -> Workload:
+    """Build the first share of the requests."""
+    whole = build(spec, seed)
+    return whole.first(max(1, round(share * len(whole))))
 
 
 def _judged(setup: TrialSetup, runner: Runner) -> tuple[dict[str, Any], str]:

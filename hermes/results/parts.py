@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 _PATTERN = re.compile(r"part-(\d{6,12})-([0-9a-f]{16})\.parquet")
-_SETTLED = ("completed", "infeasible")
+_SETTLED = ("completed", "infeasible", "pruned")
 _EXEMPT = frozenset({"number", *PROVENANCE_COLUMNS})
 
 

@@ -25,6 +25,7 @@ from hermes.results import Place, StudyFolder, open_place, trial_schema
 from hermes.results.files import cause_of
 from hermes.sweeps.budget import budget_of, check_grid, most_trials
 from hermes.sweeps.interrupt import Interrupt
+from hermes.sweeps.judge import rung_columns
 from hermes.sweeps.loop import Pace, Past, StudyLoop, finished_trials
 from hermes.sweeps.optuna_sampler import OptunaSampler, require_installed
 from hermes.sweeps.progress import open_progress
@@ -37,6 +38,7 @@ from hermes.sweeps.samplers import (
     qmc_sampler,
     random_sampler,
 )
+from hermes.sweeps.short_runs import ShortRuns, Target
 from hermes.sweeps.spec import SamplerSpec
 from hermes.sweeps.study import Study
 from hermes.sweeps.warm_start import warm_start
@@ -118,7 +120,7 @@ def run(study: Study, out: Path | str, options: RunOptions) -> StudyOutcome:
     _refuse_foreign(place)
     with StudyFolder(place) as folder, Interrupt() as interrupt:
         chosen = _claim(study, folder, options.resume)
-        columns = (*METRICS, *evaluation_columns(study.spec.evaluation))
+        columns = _columns(study)
         schema = trial_schema(study.space.types(), columns, str(study.record()["study_key"]))
         stored = folder.read_rows(schema)
         rows: list[Row] = stored.to_dicts()
@@ -132,11 +134,41 @@ def run(study: Study, out: Path | str, options: RunOptions) -> StudyOutcome:
                 progress.say(earlier.said)
             with _executor(study, options) as executor:
                 past = Past(rows, earlier.rows)
-                loop = StudyLoop(study, folder, schema, sampler, executor, past, options.pace)
+                runs = _with_short_runs(study, executor, rows)
+                loop = StudyLoop(study, folder, schema, sampler, runs, past, options.pace)
                 loop.run(budget, interrupt, progress)
+            if study.spec.pruner is not None:
+                progress.say(_saved(loop.simulated, loop.counts))
     if not interrupt.pressed:
         _require_possible(study, loop.counts, loop.reasons)
     return StudyOutcome(dict(sorted(loop.counts.items())), out, interrupt.exit_code)
+
+
+def _columns(study: Study) -> tuple[str, ...]:
+    """Return the numeric columns of the study's rows."""
+    pruner = study.spec.pruner
+    short = () if pruner is None else rung_columns(pruner)
+    return (*METRICS, *evaluation_columns(study.spec.evaluation), *short)
+
+
+def _with_short_runs(study: Study, executor: Executor, rows: list[Row]) -> Executor:
+    """Put short runs before the long ones, where the study has a pruner."""
+    spec = study.spec
+    if spec.pruner is None:
+        return executor
+    name, direction = next(iter(spec.objectives.items()))
+    target = Target(name, direction == "maximize", spec.limits())
+    return ShortRuns(executor, spec.pruner, target, rows)
+
+
+def _saved(simulated: float, counts: Counter[str]) -> str:
+    """Say what the pruner saved, its short runs counted against it."""
+    pruned, whole = counts["pruned"], counts["pruned"] + counts["completed"]
+    share = 1 - simulated / whole if whole else 0.0
+    return (
+        f"the pruner stopped {pruned} of {whole} trials early; {share:.0%} of the requests were "
+        "not simulated"
+    )
 
 
 def _refuse_foreign(out: Place) -> None:

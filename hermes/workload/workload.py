@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -88,6 +88,18 @@ class Workload:
 
     def __len__(self) -> int:
         return len(self.arrival_ticks)
+
+    def first(self, count: int) -> Workload:
+        """Return the first so many requests, as a limit on them would have left them."""
+        cut: dict[str, Any] = {
+            column.name: value[:count]
+            for column in fields(self)
+            if isinstance(value := getattr(self, column.name), np.ndarray)
+        }
+        prefixes = self.prefixes
+        if prefixes is not None:
+            prefixes = replace(prefixes, ids=prefixes.ids[:count])
+        return replace(self, prefixes=prefixes, **cut)
 
     def digest(self) -> str:
         """Return the SHA-256 of the columns and pipeline names: equal means equal traffic."""
