@@ -22,7 +22,7 @@ from hermes.costs.memory import (
 )
 from hermes.costs.step import StepCost
 from hermes.errors import InfeasibleError, InputError, UnknownNameError
-from hermes.scenario.client import ClientSpec
+from hermes.scenario.clients import LlmClientSpec
 from hermes.scenario.pipeline import Generate
 from hermes.scenario.scenario import Scenario
 from hermes.sim.batching import BATCHING, BatchingPolicy
@@ -164,7 +164,7 @@ def _topology(scenario: Scenario, clients: tuple[ClientPlan, ...]) -> Topology:
 
 
 def _client_plan(
-    name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None
+    name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | None
 ) -> ClientPlan:
     try:
         return _plan(name, spec, scenario, folder)
@@ -172,7 +172,7 @@ def _client_plan(
         raise error.inside(f"clients.{name}") from None
 
 
-def _plan(name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None) -> ClientPlan:
+def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | None) -> ClientPlan:
     device = _looked_up("device", lambda: find_device(spec.device, scenario.devices))
     model = _looked_up("model", lambda: find_model(spec.model, folder))
     dtype = resolve_dtype(model, spec.dtype)
@@ -220,7 +220,7 @@ def _plan(name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None) 
     )
 
 
-def _check_pipeline(spec: ClientSpec, model: Model) -> None:
+def _check_pipeline(spec: LlmClientSpec, model: Model) -> None:
     stages = spec.pipeline_parallel_size
     if stages > model.num_hidden_layers:
         raise InfeasibleError(
@@ -240,7 +240,7 @@ def _check_pipeline(spec: ClientSpec, model: Model) -> None:
         )
 
 
-def _hop_seconds_per_token(spec: ClientSpec, model: Model, device: Device) -> float:
+def _hop_seconds_per_token(spec: LlmClientSpec, model: Model, device: Device) -> float:
     """Return the time to bring one token's activations, in 16 bits, to the next stage.
 
     Each device of a stage sends its share; between nodes the link of the host stands in.
@@ -262,7 +262,7 @@ def _looked_up(field: str, find: Callable[[], T]) -> T:
 
 
 def _limits(
-    spec: ClientSpec,
+    spec: LlmClientSpec,
     model: Model,
     device: Device,
     dtype: str,
