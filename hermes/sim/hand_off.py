@@ -80,7 +80,7 @@ class HandOff:
         """Return a decode replica with nothing to do that could take a request whole."""
         for replica in self._replicas:
             engine = replica.engine
-            if not (engine.has_work or engine.parked) and not engine.rejection(
+            if not (engine.has_work or engine.holdings.parked) and not engine.rejection(
                 prompt_tokens, output_tokens
             ):
                 return replica
