@@ -3,8 +3,8 @@
     python benchmarks/retrieval.py SHARED_DATA [--fit]
 
 prints, for every set of runs, the median and 90th percentile of |predicted / measured - 1| and the
-median ratio; with --fit also the constants that fit best, and the error on sets left out. SHARED_DATA
-holds rag/faiss_ivf_gpu.csv, rag/bigann/t1.csv and rag/vectordbbench/results.shared.csv.gz.
+median ratio; with --fit also the constants that fit best, and the error on sets left out.
+SHARED_DATA holds rag/faiss_ivf_gpu.csv, rag/bigann/t1.csv and rag/vectordbbench/results.shared.csv.gz.
 """
 
 from __future__ import annotations

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from hermes.scenario.base import NonNegative, PositiveInt, Spec
 
-__all__ = ["IndexKind", "IndexSpec", "VectorDtype"]
+__all__ = ["IndexField", "IndexKind", "IndexSpec", "VectorDtype"]
 
 IndexKind = Literal["ivfpq", "ivfflat", "hnsw", "flat"]
 VectorDtype = Literal["fp32", "fp16", "int8"]
@@ -82,25 +83,42 @@ class IndexSpec(Spec):
     def _agrees_with_its_kind(self) -> Self:
         for name in _NEEDED[self.kind]:
             if getattr(self, name) is None:
-                raise ValueError(f"{self.kind} needs {name}")
+                raise _wrong(name, f"an index of kind {self.kind} needs this field", None)
         for name in _FOREIGN[self.kind]:
             if name in self.model_fields_set:
-                allowed = sorted(set(type(self).model_fields) - set(_FOREIGN[self.kind]))
-                message = f"{name} is not of {self.kind} (allowed: {', '.join(allowed)})"
-                raise ValueError(message)
+                allowed = [field for field in type(self).model_fields if self._has(field)]
+                message = f"no field of an index of kind {self.kind} (allowed: "
+                raise _wrong(name, f"{message}{', '.join(allowed)})", getattr(self, name))
         return self
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        lists, probes, codes = self.n_centroids, self.n_probe, self.sub_quantizers
-        if lists is not None and lists > self.vectors:
-            raise ValueError(f"n_centroids {lists} is more than the {self.vectors} vectors")
-        if lists is not None and probes is not None and probes > lists:
-            raise ValueError(f"n_probe {probes} is more than the {lists} lists of n_centroids")
-        if codes is not None and codes > self.dimension:
-            raise ValueError(f"sub_quantizers {codes} is more than the dimension {self.dimension}")
-        if self.rerank > self.vectors:
-            raise ValueError(f"rerank {self.rerank} is more than the {self.vectors} vectors")
-        if self.segments > self.vectors:
-            raise ValueError(f"segments {self.segments} is more than the {self.vectors} vectors")
+        limits = (
+            ("n_centroids", self.vectors, "vectors"),
+            ("n_probe", self.n_centroids, "n_centroids"),
+            ("sub_quantizers", self.dimension, "dimension"),
+            ("rerank", self.vectors, "vectors"),
+            ("segments", self.vectors, "vectors"),
+        )
+        for name, most, limit in limits:
+            given = getattr(self, name)
+            if given is not None and most is not None and given > most:
+                raise _wrong(name, f"more than {limit} (allowed: at most {most})", given)
         return self
+
+    def _has(self, field: str) -> bool:
+        return field not in _FOREIGN[self.kind]
+
+
+IndexField = Annotated[
+    Annotated[str, Tag("name")] | Annotated[IndexSpec, Tag("own")],
+    Discriminator(lambda value: "name" if isinstance(value, str) else "own"),
+]
+"""An index by its name in the catalog, or described in place."""
+
+
+def _wrong(field: str, message: str, given: object) -> ValidationError:
+    """Return an error that stands at the field, not at the block."""
+    kind = PydanticCustomError("contradiction", message)  # type: ignore[arg-type,unused-ignore]
+    detail = InitErrorDetails(type=kind, loc=(field,), input=given)
+    return ValidationError.from_exception_data("IndexSpec", [detail])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hermes.catalog import device_names, find_device, find_model, model_names
+from hermes.catalog.indexes import find_index, index_names
 from hermes.costs.memory import kv_bytes_per_token, weight_bytes_per_device
 from hermes.metrics import METRICS
 from hermes.scenario.scenario import Scenario
@@ -73,11 +74,13 @@ def _shape(client: ClientPlan) -> str:
 
 
 def list_known(what: str) -> list[dict[str, Any]]:
-    """Return the devices, models, metrics or policies that can be named, one row each."""
+    """Return the devices, models, indexes, metrics or policies to be named, one row each."""
     if what == "devices":
         return [_device_row(name) for name in device_names()]
     if what == "models":
         return [_model_row(name) for name in model_names()]
+    if what == "indexes":
+        return [_index_row(name) for name in index_names()]
     if what == "metrics":
         return [
             {"name": m.name, "unit": m.unit, "better": m.better, "meaning": m.meaning}
@@ -124,4 +127,21 @@ def _model_row(name: str) -> dict[str, Any]:
         "kv_bytes_per_token": kv_bytes_per_token(model, "auto"),
         "weights": model.weight_dtype,
         "max_context": model.max_position_embeddings,
+    }
+
+
+def _index_row(name: str) -> dict[str, Any]:
+    index = find_index(name)
+    return {
+        "name": index.name,
+        "kind": index.kind,
+        "dimension": index.dimension,
+        "vectors": index.vectors,
+        "n_centroids": index.n_centroids or None,
+        "n_probe": index.n_probe or None,
+        "sub_quantizers": index.sub_quantizers or None,
+        "rerank": index.rerank or None,
+        "m": index.m or None,
+        "ef_search": index.ef_search or None,
+        "size_gb": round(index.size_bytes / 1e9, 2),
     }

@@ -1,12 +1,12 @@
 """What one query does in an index, counted: independent of the device that does it.
 
 Inverted lists: compare the query with centroids (all, or those a graph leads to), then go through
-the `n_probe` nearest lists, code by code, and compare the best vectors again exactly. Reads of codes
-are multiplied by `n_probe`, as the arithmetic is. Popular lists are longer: `IMBALANCE`.
+the `n_probe` nearest lists, code by code, and compare the best vectors again exactly. The bytes of
+codes are multiplied by `n_probe`, as the arithmetic is. Popular lists are longer: `IMBALANCE`.
 
 Graph (Malkov and Yashunin, arXiv 1603.09320, section 4.2): a greedy descent through ln(N)/ln(M)
-layers, each step comparing a vector's M neighbours, then `ef_search` expansions in the lowest layer.
-There a vector has 2 M neighbours, of which half are taken to be new.
+layers, each step comparing a vector's M neighbours, then `ef_search` expansions in the lowest
+layer. There a vector has 2 M neighbours, of which half are taken to be new.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from hermes.costs.retrieval.constants import (
     ProcessorConstants,
     find_constants,
 )
-from hermes.costs.retrieval.counts import QueryCounts, count_query
+from hermes.costs.retrieval.counts import count_query
 from hermes.errors import InfeasibleError
 
 __all__ = ["SearchCost", "SearchWork"]
