@@ -10,8 +10,9 @@ from pydantic_core import PydanticCustomError
 
 from hermes.errors import did_you_mean
 from hermes.scenario.base import Positive, Spec
-from hermes.scenario.clients import ClientSpec
+from hermes.scenario.clients import ClientSpec, LlmClientSpec
 from hermes.scenario.device import DeviceSpec
+from hermes.scenario.index import IndexSpec
 from hermes.scenario.pipeline import (
     Choice,
     Generate,
@@ -54,7 +55,9 @@ class Scenario(Spec):
     """Seed of every random stream; the same scenario and seed give the same rows, bit by bit."""
     workload: WorkloadSpec
     """The traffic."""
-    pipelines: Annotated[dict[Name, PipelineSpec], Field(min_length=1)] = {
+    pipelines: Annotated[
+        dict[Name, Annotated[PipelineSpec, Field(min_length=1)]], Field(min_length=1)
+    ] = {
         "default": (GenerateStage(generate=Generate()),)
     }
     """Pipelines by name, each a list of stages; default: one `generate` stage."""
@@ -62,6 +65,8 @@ class Scenario(Spec):
     """Pools of replicas by name."""
     devices: dict[Name, DeviceSpec] = {}
     """The user's own devices by name."""
+    indexes: dict[Name, IndexSpec] = {}
+    """The user's own retrieval indexes by name."""
     routing: dict[Name, str] = {}
     """Routing policy by client: `least_loaded` (default), `join_shortest_queue`, `power_of_two`,
     `round_robin` or `random`."""
@@ -70,10 +75,20 @@ class Scenario(Spec):
     slo: SloSpec = SloSpec()
     """Service level objectives."""
 
+    @property
+    def llm_clients(self) -> dict[str, LlmClientSpec]:
+        """Clients that serve language models."""
+        found = self.clients.items()
+        return {name: client for name, client in found if isinstance(client, LlmClientSpec)}
+
     @model_validator(mode="after")
     def _references_resolve(self) -> Self:
-        for client in self.routing:
-            self._require("routing", client, self.clients, "client")
+        for name in self.routing:
+            self._require("routing", name, self.clients, "client")
+        for name, client in self.clients.items():
+            host = getattr(client, "on", None)
+            if host is not None:
+                self._require(f"clients.{name}.on", host, self.clients, "client")
         for pipeline in self.workload.mix or {}:
             self._require("workload.mix", pipeline, self.pipelines, "pipeline")
         for name, stages in self.pipelines.items():

@@ -12,10 +12,12 @@ from hermes.metrics import METRICS
 from hermes.scenario.scenario import Scenario
 from hermes.scenario.units import TICKS_PER_SECOND
 from hermes.sim.batching import BATCHING
-from hermes.sim.deployment import ClientPlan, resolve
+from hermes.sim.deployment import ClientPlan, Deployment, resolve
+from hermes.sim.pipelines.plan import CallPlan, PipelinePlan
 from hermes.sim.queues import QUEUE_ORDERS
 from hermes.sim.registry import Registry
 from hermes.sim.routing import ROUTING
+from hermes.sim.stations.plan import EncoderPlan, SearchPlan, StationPlan, ToolPlan, WorkerPlan
 from hermes.workload import build_workload
 
 __all__ = ["explain", "list_known"]
@@ -40,11 +42,51 @@ def explain(scenario: Scenario, folder: Path | None = None) -> dict[str, Any]:
             "mean output tokens": round(float(workload.output_tokens.mean()), 1),
         },
         "clients": {client.name: _client_facts(client) for client in deployment.clients},
-        "routes": {name: ", ".join(route.clients) for name, route in deployment.routes.items()},
+        **({"other clients": _stations(deployment)} if deployment.stations else {}),
+        "pipelines": {name: _stages(pipeline) for name, pipeline in deployment.pipelines.items()},
         "devices": deployment.devices,
         "USD per hour": deployment.usd_per_hour,
         "cost model": deployment.cost_model,
     }
+
+
+def _stages(pipeline: PipelinePlan) -> str:
+    """Return the stages of a pipeline in order, each with who serves it."""
+    return " > ".join(
+        f"{leaf.name} ({', '.join(leaf.route.all_clients)})"
+        if isinstance(leaf, CallPlan)
+        else f"{leaf.name} ({leaf.client or 'outside'})"
+        for leaf in pipeline.leaves()
+    )
+
+
+def _stations(deployment: Deployment) -> dict[str, Any]:
+    return {
+        station.name: {
+            "serves": ", ".join(station.serves),
+            "device": station.device.name if station.device else "outside",
+            "devices": f"those of {station.on}" if station.on else station.devices,
+            **_held(station),
+            **({"costs": station.label} if station.label else {}),
+            "USD per device hour": station.usd_per_device_hour,
+        }
+        for station in deployment.stations
+    }
+
+
+def _held(station: StationPlan) -> dict[str, Any]:
+    match station:
+        case EncoderPlan():
+            return {"models": ", ".join(model.name for model in station.models)}
+        case SearchPlan():
+            index = station.cost.index
+            return {"index": f"{index.name}, {index.size_bytes / 1e9:.1f} GB"}
+        case WorkerPlan():
+            return {"workers": station.workers}
+        case ToolPlan():
+            return {"calls at once": station.concurrency}
+        case _:
+            return {}
 
 
 def _client_facts(client: ClientPlan) -> dict[str, Any]:

@@ -162,9 +162,20 @@ class RequestLog:
             )
             for stage in stages
         )
-        request, critical, stage, *rest = columns
+        request, critical, stage, server, begin, queue, compute, transfer, retrieval, lost = columns
         return StageColumns(
-            request, stage, rest[0], critical.astype(np.bool_), *rest[1:], names, server_names
+            request=request,
+            stage=stage,
+            server=server,
+            critical=critical.astype(np.bool_),
+            begin=begin,
+            queue=queue,
+            compute=compute,
+            transfer=transfer,
+            retrieval=retrieval,
+            preemption=lost,
+            stage_names=names,
+            server_names=server_names,
         )
 
     def _walk_visits(self) -> Column:
@@ -192,4 +203,5 @@ class RequestLog:
             compute,
             *waits[:, 1:].T,
         ]
-        return np.stack(visits, axis=1)[plain]
+        rows: Column = np.stack(visits, axis=1)[plain]
+        return rows

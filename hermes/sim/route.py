@@ -78,9 +78,7 @@ class Route:
         paired = [replica for replica in able if hand_off.targets(replica, prompt, output)]
         return paired, "no_decode_replica_holds_it"
 
-    def _helper(
-        self, replicas: Sequence_[Replica], prompt: int, output: int
-    ) -> Replica | None:
+    def _helper(self, replicas: Sequence_[Replica], prompt: int, output: int) -> Replica | None:
         """Return an idle decode replica to serve a call whole, when the others have too much."""
         if self.hand_off is None or self.overflow_tokens is None:
             return None

@@ -1,5 +1,7 @@
-"""Combinators: how stages make a pipeline. A pipeline is a list of stages; a combinator is a stage
-that holds pipelines of its own, so a pipeline is a tree and can have no cycles.
+"""Combinators: how stages make a pipeline.
+
+A pipeline is a list of stages; a combinator is a stage that holds pipelines of its own. So a
+pipeline is a tree and can have no cycles.
 """
 
 from __future__ import annotations
@@ -115,7 +117,7 @@ class RouterSpec(Spec):
     output_tokens: PositiveInt = 1
     """Tokens it answers with."""
     confusion: Annotated[dict[str, dict[str, NonNegative]], Field(min_length=1)] | None = None
-    """What it takes a request for, by weight, for each true difficulty class; default: the truth."""
+    """What it takes a request for, by weight, for each true difficulty class; default: that."""
 
 
 class Choice(Spec):

@@ -1,7 +1,6 @@
 """Stages: what is done to a request, one step at a time.
 
-Each is a mapping with one key, the kind of stage. `client` names who does it; where it is left out,
-all clients that serve that kind of stage (and hold the model, where one is named) may.
+Each is a mapping with one key, the kind of stage; `client` names who does it.
 """
 
 from __future__ import annotations
@@ -41,7 +40,8 @@ class StageSpec(Spec):
     )
     """Name for reports; default: the kind of stage, numbered where a pipeline has several."""
     client: str | None = None
-    """Client to call; default: every client that serves this kind of stage."""
+    """Client to call; default: the only one that serves this kind of stage, and for model calls
+    all that serve the model."""
 
 
 class Generate(StageSpec):
@@ -61,6 +61,15 @@ class Generate(StageSpec):
     """Whether reasoning stays in the context of later stages; chat templates usually drop it."""
     keep_output: bool = True
     """Whether the answer becomes part of the context of later stages."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the call is just the request: its prompt and its output."""
+        return (
+            self.prompt_tokens is None
+            and self.output_tokens is None
+            and self.thought_tokens is None
+        )
 
 
 class Embed(StageSpec):

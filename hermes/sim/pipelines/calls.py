@@ -142,9 +142,7 @@ class GenerateStep:
             world.number(), request, arrival, call.prompt, call.output, prefix
         )
 
-    def _visit(
-        self, sequence: Sequence, begin: int, submitted: int, replica: Replica
-    ) -> Visit:
+    def _visit(self, sequence: Sequence, begin: int, submitted: int, replica: Replica) -> Visit:
         retrieved, preempted = sequence.retrieval_ticks, sequence.preempted_ticks
         queued = sequence.scheduled - submitted + sequence.requeued_ticks - retrieved
         transferred = submitted - begin + sequence.transfer_ticks
@@ -161,9 +159,7 @@ class GenerateStep:
             server=replica.index,
         )
 
-    def _take_answer(
-        self, walk: Walk, call: _Call, sequence: Sequence, replica: Replica
-    ) -> None:
+    def _take_answer(self, walk: Walk, call: _Call, sequence: Sequence, replica: Replica) -> None:
         walk.preemptions += sequence.preemptions
         walk.generated += call.output
         walk.reused += sequence.reused_tokens

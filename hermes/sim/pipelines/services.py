@@ -11,7 +11,7 @@ from typing import Protocol
 
 from hermes.scenario.distributions import LengthSpec
 from hermes.scenario.pipeline import Embed, Encode, Process, Rerank, Retrieve, Tool
-from hermes.scenario.units import TICKS_PER_MICROSECOND
+from hermes.scenario.units import TICKS_PER_MILLISECOND
 from hermes.sim.pipelines.calls import BYTES_PER_TOKEN
 from hermes.sim.pipelines.walk import Documents, Rejected, Visit, Walk
 from hermes.sim.pipelines.world import Steps, World
@@ -241,7 +241,7 @@ class Processing(_Drawing):
     def __init__(self, world: World, name: str, spec: Process) -> None:
         super().__init__(world, name)
         self._spec = spec
-        self._per_token = round(spec.us_per_token * TICKS_PER_MICROSECOND)
+        self._per_token = round(spec.us_per_token * TICKS_PER_MILLISECOND / 1000)
 
     def job(self, walk: Walk) -> Job:
         """Return one piece of work; see `Service.job`."""
@@ -270,9 +270,7 @@ class ToolCall(_Drawing):
         """Return one call; see `Service.job`."""
         name = f"{self._name}/latency_ms"
         job = self._job(1, 0)
-        job.ticks = self._world.draws.ticks(
-            self._spec.latency_ms, name, walk.request, walk.place
-        )
+        job.ticks = self._world.draws.ticks(self._spec.latency_ms, name, walk.request, walk.place)
         return job
 
     def size_bytes(self, walk: Walk) -> int:

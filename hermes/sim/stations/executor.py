@@ -1,7 +1,8 @@
 """An executor: the computing part of one device, which the stations on it take turns at.
 
-A batch of an encoder or a search takes the device whole; a CPU worker takes one of its cores. Whose
-oldest job came first is served first, and what does not fit yet is not overtaken, so nobody starves.
+A batch of an encoder or a search takes the device whole; a CPU worker takes one of its cores. The
+station whose oldest job came first is served first, and what does not fit yet is not overtaken, so
+nobody starves.
 """
 
 from __future__ import annotations

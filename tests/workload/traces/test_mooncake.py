@@ -92,7 +92,7 @@ class TestInfiniteCache:
         path = shared_data / FILE
         expected = infinite_cache_reuse(recorded(path, requests), 512, block_size)
         scenario = one_at_a_time("mooncake", path, requests, block_size)
-        assert engine_reuse(monkeypatch, lambda: simulate(scenario)) == expected
+        assert engine_reuse(scenario) == expected
 
     def test_the_hit_rate_of_the_real_trace(self, shared_data):
         """Of all ids 34.1 % were there before; 34.7 % of the tokens need no prefill."""
@@ -123,7 +123,7 @@ class TestInfiniteCache:
         path.write_text("\n".join(rows))
         with pytest.MonkeyPatch.context() as monkeypatch:
             scenario = one_at_a_time("mooncake", path, len(cut), block_size)
-            found = engine_reuse(monkeypatch, lambda: simulate(scenario))
+            found = engine_reuse(scenario)
         assert found == infinite_cache_reuse(cut, 512, block_size)
 
 
