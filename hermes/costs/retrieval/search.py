@@ -131,16 +131,21 @@ class SearchCost:
         return fixed * _US + (counts.lookups * lookup + graph) * _NS + compared
 
     def _compared_seconds(self, queries: int, constants: ProcessorConstants) -> float:
-        """Return the seconds of one core that compares a query with vectors in order."""
+        """Return the seconds of one core that compares a query with vectors in order.
+
+        Where all cores work on the batch, enough queries become a product of matrices; fewer take
+        at most what as many as that would.
+        """
         counts, flat = self._counts, self.index.kind == "flat"
         core = self._peak / self.device.cores / (2.0 * self.index.dimension)
         in_order = counts.centroids + (counts.vectors if flat else 0.0)
         single = counts.reranked + (0.0 if flat else counts.vectors)
-        if queries < _PRODUCT_FROM:
-            return (in_order + single) / (core * constants.distance_efficiency)
-        product = in_order / (core * constants.product_efficiency)
-        product += in_order * constants.pair_ns * _NS
-        return product + single / (core * constants.distance_efficiency)
+        apart = in_order / (core * constants.distance_efficiency)
+        if not self.index.threads_per_query:
+            product = in_order / (core * constants.product_efficiency)
+            product += in_order * constants.pair_ns * _NS
+            apart = min(apart, product * max(1.0, _PRODUCT_FROM / queries))
+        return apart + single / (core * constants.distance_efficiency)
 
     # -- other devices ----------------------------------------------------------------------------
 
