@@ -28,6 +28,7 @@ PERFECT_CORE = ProcessorConstants(
     distance_efficiency=1,
     product_efficiency=1,
     pair_ns=0,
+    graph_vector_ns=0,
     graph_gb_per_s=1e9,
     decode_ns=0,
     memory_efficiency=1,

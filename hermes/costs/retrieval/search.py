@@ -124,7 +124,8 @@ class SearchCost:
         if index.bits == 4 and index.residual:
             fixed += counts.probes * constants.residual_table_us
         lookup = constants.lookup_ns_4 if index.bits == 4 else constants.lookup_ns_8
-        graph = counts.graph_bytes / constants.graph_gb_per_s
+        graph = counts.graph_vectors * constants.graph_vector_ns
+        graph += counts.graph_bytes / constants.graph_gb_per_s
         if index.kind == "hnsw" and index.vector_dtype == "int8":
             graph += counts.graph_vectors * index.dimension * constants.decode_ns
         compared = self._compared_seconds(queries, constants)
