@@ -74,14 +74,18 @@ def test_no_batch_is_faster_than_the_datasheet_nor_much_slower_once_large(name, 
     assert least < seconds < 6 * least
 
 
-def test_a_pass_is_the_rooflines_without_a_head_or_a_cache():
+@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize("dtype", ["auto", "int8", "fp8"])
+def test_a_pass_is_the_rooflines_without_a_head_or_a_cache(dtype, size):
     model, device = find_model("bge-m3"), find_device("h100-sxm")
-    cost, roofline = EncoderCost(model, device, factor=1.0), Roofline(model, device)
-    attention = roofline.prefill_seconds(1000, 1000, 300_000)
-    assert cost.seconds(1000, 300_000, 4) == roofline.token_seconds(1000) + attention
-    assert EncoderCost(model, device, factor=2.0).seconds(1000, 300_000, 4) == pytest.approx(
-        2 * cost.seconds(1000, 300_000, 4)
-    )
+    cost = EncoderCost(model, device, dtype, size, factor=1.0)
+    roofline = Roofline(model, device, dtype, tensor_parallel_size=size)
+    doubled = EncoderCost(model, device, dtype, size, factor=2.0)
+    for tokens in (1, 7, 1000, 8191):
+        pairs = 300 * tokens
+        whole = roofline.token_seconds(tokens) + roofline.prefill_seconds(tokens, tokens, pairs)
+        assert cost.seconds(tokens, pairs, 4) == pytest.approx(whole, rel=1e-9)
+        assert doubled.seconds(tokens, pairs, 4) == pytest.approx(2 * whole, rel=1e-9)
 
 
 def test_processors_compute_in_32_bits_unless_told_otherwise():
@@ -95,7 +99,7 @@ def test_processors_compute_in_32_bits_unless_told_otherwise():
 
 
 def test_an_embedding_takes_what_the_paper_says_and_its_attention():
-    """1,155 tokens through E5-base: 42 ms at 0.75 of a processor's 6.27 TFLOP/s, without attention."""
+    """1,155 tokens through E5-base: 42 ms at 0.75 of 6.27 TFLOP/s, without attention."""
     model, length = find_model("multilingual-e5-base"), 1155
     spec = DeviceSpec(
         kind="cpu", peak_tflops={"fp32": 6.27}, memory_gb=4000, memory_bandwidth_gb_per_s=308
@@ -146,7 +150,7 @@ def test_the_label_says_what_is_fitted():
     assert "uncalibrated" in EncoderCost(find_model("e5-base"), find_device("grace")).label
 
 
-# -- memory ------------------------------------------------------------------------------------------
+# -- memory ---------------------------------------------------------------------------------------
 
 
 def test_an_encoder_occupies_its_published_parameters():

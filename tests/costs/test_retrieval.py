@@ -53,7 +53,7 @@ def ivfpq(**changes):
     return find_index(IndexSpec(**{**block, **changes}))
 
 
-# -- the paper's own evaluation (arXiv 2504.09775, largest preset, 768 dimensions, one query) --------
+# -- the paper's own evaluation (arXiv 2504.09775, largest preset, 768 dimensions, one query) ------
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_the_largest_index_fits_a_server_and_no_single_gpu():
         check_index_fits(index, find_device("h100-sxm"))
 
 
-# -- counts ------------------------------------------------------------------------------------------
+# -- counts ---------------------------------------------------------------------------------------
 
 
 def test_the_bytes_of_codes_are_those_of_all_lists_probed():
@@ -139,7 +139,7 @@ def test_a_graph_costs_what_it_expands_and_each_segment_anew():
     assert counts(vectors=10**9).graph_vectors < 1.5 * counts().graph_vectors
 
 
-# -- batches and cores -------------------------------------------------------------------------------
+# -- batches and cores ----------------------------------------------------------------------------
 
 
 def test_a_batch_reads_the_centroids_once():
@@ -235,7 +235,7 @@ def test_more_bandwidth_and_more_cores_are_never_slower(name):
         assert SearchCost(index, larger).seconds(queries) <= seconds
 
 
-# -- what cannot be ----------------------------------------------------------------------------------
+# -- what cannot be -------------------------------------------------------------------------------
 
 
 def test_a_processor_of_unknown_cores_is_refused():
@@ -248,7 +248,7 @@ def test_a_processor_of_unknown_cores_is_refused():
 
 def test_a_device_without_floats_is_refused():
     spec = DeviceSpec(peak_tflops={"int8": 5}, memory_gb=512, memory_bandwidth_gb_per_s=200)
-    with pytest.raises(InfeasibleError, match="mine cannot compare vectors.*int8"):
+    with pytest.raises(InfeasibleError, match=r"mine cannot compare vectors.*int8"):
         SearchCost(find_index("hnsw-1m"), find_device("mine", {"mine": spec}))
 
 
