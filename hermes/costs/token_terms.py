@@ -32,7 +32,7 @@ class _Term(NamedTuple):
     root: float
     extra_a: float
     extra_b: float
-    count: float
+    times: float
 
 
 def compile_token_seconds(roofline: Roofline, laws: Laws) -> Callable[[int], float]:
@@ -100,5 +100,5 @@ def _term(law: Law, one: Amounts, two: Amounts, count: float) -> _Term:
         root=1 / law.sharpness,
         extra_a=extra_a,
         extra_b=extra_b + law.overhead_us * 1e-6,
-        count=count,
+        times=count,
     )
