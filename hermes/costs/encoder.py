@@ -26,6 +26,7 @@ from hermes.costs.memory import (
 )
 from hermes.costs.pass_cost import PassCost
 from hermes.costs.roofline import Roofline
+from hermes.costs.token_terms import compile_token_seconds
 from hermes.errors import InfeasibleError
 
 __all__ = [
@@ -67,7 +68,7 @@ def encode_seconds(cost: PassCost, lengths: Sequence[int]) -> float:
 class EncoderCost:
     """Cost of batches of one encoder on one group of devices."""
 
-    __slots__ = ("_factor", "_roofline", "model")
+    __slots__ = ("_factor", "_roofline", "_token_seconds", "model")
 
     def __init__(
         self,
@@ -93,13 +94,15 @@ class EncoderCost:
         """
         stored = _stored(model, device, dtype)
         self.model = model
+        laws = find_laws(device)
         self._roofline = Roofline(
             model,
             _in_one_width(device, stored),
             stored,
             tensor_parallel_size=tensor_parallel_size,
-            laws=find_laws(device),
+            laws=laws,
         )
+        self._token_seconds = compile_token_seconds(self._roofline, laws)
         own = _engines()["cpu" if device.kind == "cpu" else "accelerator"]
         self._factor = own.factor if factor is None else factor
 
@@ -118,9 +121,8 @@ class EncoderCost:
         """
         if sequences <= 0 or total_tokens <= 0:
             return 0.0
-        cost = self._roofline
-        attention = cost.prefill_seconds(total_tokens, total_tokens, attention_pairs)
-        return self._factor * (cost.token_seconds(total_tokens) + attention)
+        attention = self._roofline.prefill_seconds(total_tokens, total_tokens, attention_pairs)
+        return self._factor * (self._token_seconds(total_tokens) + attention)
 
     def batch_seconds(self, lengths: Sequence[int]) -> float:
         """Return the seconds of one batch of texts of some *lengths* in tokens."""

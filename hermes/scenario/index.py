@@ -83,7 +83,7 @@ class IndexSpec(Spec):
     def _agrees_with_its_kind(self) -> Self:
         for name in _NEEDED[self.kind]:
             if getattr(self, name) is None:
-                raise _wrong(name, f"an index of kind {self.kind} needs this field", None)
+                raise _wrong(name, f"an index of kind {self.kind} needs {name}", None)
         for name in _FOREIGN[self.kind]:
             if name in self.model_fields_set:
                 allowed = [field for field in type(self).model_fields if self._has(field)]

@@ -31,8 +31,10 @@ class ProcessorConstants:
     """The same for many queries at once: a product of matrices."""
     pair_ns: float
     """Of one distance of such a product, to select the nearest."""
+    graph_vector_ns: float
+    """Of one vector on a graph, wherever it lies."""
     graph_gb_per_s: float
-    """What a core reads of vectors that lie anywhere."""
+    """What a core reads of such vectors above that."""
     decode_ns: float
     """Of one dimension of an int8 vector on a graph, made a float to be compared."""
     memory_efficiency: float

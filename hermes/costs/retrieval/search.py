@@ -124,23 +124,29 @@ class SearchCost:
         if index.bits == 4 and index.residual:
             fixed += counts.probes * constants.residual_table_us
         lookup = constants.lookup_ns_4 if index.bits == 4 else constants.lookup_ns_8
-        graph = counts.graph_bytes / constants.graph_gb_per_s
+        graph = counts.graph_vectors * constants.graph_vector_ns
+        graph += counts.graph_bytes / constants.graph_gb_per_s
         if index.kind == "hnsw" and index.vector_dtype == "int8":
             graph += counts.graph_vectors * index.dimension * constants.decode_ns
         compared = self._compared_seconds(queries, constants)
         return fixed * _US + (counts.lookups * lookup + graph) * _NS + compared
 
     def _compared_seconds(self, queries: int, constants: ProcessorConstants) -> float:
-        """Return the seconds of one core that compares a query with vectors in order."""
+        """Return the seconds of one core that compares a query with vectors in order.
+
+        Where all cores work on the batch, enough queries become a product of matrices; fewer take
+        at most what as many as that would.
+        """
         counts, flat = self._counts, self.index.kind == "flat"
         core = self._peak / self.device.cores / (2.0 * self.index.dimension)
         in_order = counts.centroids + (counts.vectors if flat else 0.0)
         single = counts.reranked + (0.0 if flat else counts.vectors)
-        if queries < _PRODUCT_FROM:
-            return (in_order + single) / (core * constants.distance_efficiency)
-        product = in_order / (core * constants.product_efficiency)
-        product += in_order * constants.pair_ns * _NS
-        return product + single / (core * constants.distance_efficiency)
+        apart = in_order / (core * constants.distance_efficiency)
+        if not self.index.threads_per_query:
+            product = in_order / (core * constants.product_efficiency)
+            product += in_order * constants.pair_ns * _NS
+            apart = min(apart, product * max(1.0, _PRODUCT_FROM / queries))
+        return apart + single / (core * constants.distance_efficiency)
 
     # -- other devices ----------------------------------------------------------------------------
 
