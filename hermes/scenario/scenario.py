@@ -12,7 +12,6 @@ from hermes.errors import did_you_mean
 from hermes.scenario.base import Positive, Spec
 from hermes.scenario.clients import ClientSpec, LlmClientSpec
 from hermes.scenario.device import DeviceSpec
-from hermes.scenario.index import IndexSpec
 from hermes.scenario.pipeline import (
     Choice,
     Generate,
@@ -57,16 +56,12 @@ class Scenario(Spec):
     """The traffic."""
     pipelines: Annotated[
         dict[Name, Annotated[PipelineSpec, Field(min_length=1)]], Field(min_length=1)
-    ] = {
-        "default": (GenerateStage(generate=Generate()),)
-    }
+    ] = {"default": (GenerateStage(generate=Generate()),)}
     """Pipelines by name, each a list of stages; default: one `generate` stage."""
     clients: Annotated[dict[Name, ClientSpec], Field(min_length=1)]
     """Pools of replicas by name."""
     devices: dict[Name, DeviceSpec] = {}
     """The user's own devices by name."""
-    indexes: dict[Name, IndexSpec] = {}
-    """The user's own retrieval indexes by name."""
     routing: dict[Name, str] = {}
     """Routing policy by client: `least_loaded` (default), `join_shortest_queue`, `power_of_two`,
     `round_robin` or `random`."""

@@ -7,7 +7,6 @@ import pytest
 from hermes.errors import InputError
 from hermes.scenario import build_scenario
 from hermes.scenario.workload import WorkloadSpec
-from hermes.sim import simulate
 from hermes.workload import build_workload
 from tests.workload.infinite_cache import engine_reuse
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from hermes.scenario.base import Positive, PositiveInt, Spec
 from hermes.scenario.clients.llm import Dtype
+from hermes.scenario.index import IndexField
 
 __all__ = ["EncoderClientSpec", "SearchClientSpec", "ToolClientSpec", "WorkerClientSpec"]
 
@@ -51,8 +52,8 @@ class SearchClientSpec(_HardwareClient):
 
     serves: Annotated[tuple[Literal["retrieve"], ...], Field(min_length=1, strict=False)]
     """Which stage it serves: `retrieve`."""
-    index: str
-    """An index of the catalog, or one described under `indexes` in this file."""
+    index: IndexField
+    """An index of the catalog, or one described in place."""
     max_batch_size: PositiveInt = 64
     """Most queries in one batch."""
 

@@ -179,8 +179,7 @@ def _encoder(name: str, spec: EncoderClientSpec, scenario: Scenario) -> EncoderP
 
 def _search(name: str, spec: SearchClientSpec, scenario: Scenario) -> SearchPlan:
     device, on, price = _hardware(name, spec, scenario)
-    wanted = scenario.indexes.get(spec.index, spec.index)
-    index = looked_up("index", lambda: find_index(wanted, spec.index))
+    index = looked_up("index", lambda: find_index(spec.index, f"the index of {name}"))
     check_index_fits(index, device)
     cost = SearchCost(index, device)
     return SearchPlan(

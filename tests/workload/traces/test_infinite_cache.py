@@ -7,7 +7,6 @@ from itertools import islice
 
 import pytest
 
-from hermes.sim import simulate
 from hermes.workload import read_trace
 from tests.workload.infinite_cache import engine_reuse, infinite_cache_reuse, one_at_a_time
 
