@@ -105,7 +105,9 @@ def breakdown_png(name: str, times: list[PipelineTimes]) -> bytes:
             _draw(axes, each)
         if times:
             handles, labels = panels[0, 0].get_legend_handles_labels()
-            figure.legend(handles, labels, loc="upper right", ncols=len(PARTS), frameon=False)
+            figure.legend(
+                handles, labels, loc="outside lower left", ncols=len(PARTS), frameon=False
+            )
         else:
             panels[0, 0].set_axis_off()
             panels[0, 0].text(0.5, 0.5, "no request was completed", ha="center", color=_SOFT)
@@ -134,7 +136,7 @@ def _draw(axes: Axes, times: PipelineTimes) -> None:
     )  # fmt: skip
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=_SOFT, labelcolor=_INK)
-    axes.set_xlabel("ms", loc="right", color=_SOFT, labelpad=-8)
+    axes.set_xlabel("ms", loc="right", color=_SOFT)
 
 
 def _milliseconds(value: float) -> str:
