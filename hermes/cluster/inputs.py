@@ -20,7 +20,7 @@ from hermes.workload.traces.ragpulse import dictionary_names
 __all__ = ["Input", "inputs", "renamed"]
 
 _PACKAGE = "aiconfigurator-core"
-_KEYS = frozenset({"path", "model", "table", "calibrated"})
+_KEYS = frozenset({"path", "model", "models", "table", "calibrated"})
 _TABLE = re.compile(r".*\.(csv|csv\.gz|parquet)")
 _SERVEGEN = re.compile(r"chunk-\d+-(trace\.csv|dataset\.json)(\.gz)?")
 
@@ -98,7 +98,10 @@ def _found(value: Any, key: str = "", block: str = "") -> Iterator[Input]:
                 yield from _found(item, name, key)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _found(item, key, block)
+            if key in _KEYS and isinstance(item, str):
+                yield Input(item, _kind(key, item, block, None))
+            else:
+                yield from _found(item, key, block)
 
 
 def _kind(key: str, name: str, block: str, trace: object) -> str:
@@ -108,4 +111,6 @@ def _kind(key: str, name: str, block: str, trace: object) -> str:
         return "servegen"
     if key == "path" and trace == "ragpulse":
         return "ragpulse"
-    return key if key in {"model", "table"} else "file"
+    if key in {"model", "models"}:
+        return "model"
+    return "table" if key == "table" else "file"

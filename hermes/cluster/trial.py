@@ -225,7 +225,7 @@ def _warm(scenario: Scenario, deployment: Deployment, digests: tuple[str, ...]) 
 
 
 def _warm_client(scenario: Scenario, client: ClientPlan, digests: tuple[str, ...]) -> ClientPlan:
-    spec = scenario.clients[client.name]
+    spec = scenario.llm_clients[client.name]
     costs = spec.costs if isinstance(spec.costs, str) else spec.costs.model_dump_json()
     # The digests are part of the key: a table may change under the same path.
     parts = (costs, digests, client.model, client.device, client.dtype, client.kv_dtype)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -52,6 +53,19 @@ class Prefixes:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ClosedLoop:
+    """Users who ask, wait for the answer, think, and ask again.
+
+    Attributes:
+        users: How many.
+        think_ticks: How long a user thinks before each request.
+    """
+
+    users: int
+    think_ticks: Column
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Workload:
     """Requests in order of arrival; a request's id is its position. The columns are read-only.
 
@@ -65,6 +79,9 @@ class Workload:
         priority: Priority of each, smaller is more urgent; None where all are alike.
         prefixes: What each prompt begins with, for prefix caches; None where nothing is shared.
         session: Which session each is a turn of, -1 where of none; None where there are none.
+        attributes: Further whole numbers of each, by name, for pipelines to go by.
+        closed_loop: The users who ask one after another; the arrivals are all 0 then, and known
+            when they have happened. None where requests come by themselves.
     """
 
     arrival_ticks: Column
@@ -76,6 +93,8 @@ class Workload:
     priority: Column | None = None
     prefixes: Prefixes | None = None
     session: Column | None = None
+    attributes: Mapping[str, Column] = field(default_factory=dict)
+    closed_loop: ClosedLoop | None = None
 
     def __post_init__(self) -> None:
         columns = self._columns()
@@ -99,7 +118,17 @@ class Workload:
         prefixes = self.prefixes
         if prefixes is not None:
             prefixes = replace(prefixes, ids=prefixes.ids[:count])
-        return replace(self, prefixes=prefixes, **cut)
+        loop = self.closed_loop
+        if loop is not None:
+            loop = ClosedLoop(loop.users, loop.think_ticks[:count])
+        kept = {name: column[:count] for name, column in self.attributes.items()}
+        return replace(self, prefixes=prefixes, attributes=kept, closed_loop=loop, **cut)
+
+    def with_writable_arrivals(self) -> Workload:
+        """Return the same requests, their arrivals a copy that a simulation may fill in."""
+        copy = replace(self, arrival_ticks=self.arrival_ticks.copy())
+        copy.arrival_ticks.setflags(write=True)
+        return copy
 
     def digest(self) -> str:
         """Return the SHA-256 of the columns and pipeline names: equal means equal traffic."""
@@ -108,12 +137,20 @@ class Workload:
             if column is not None:
                 total.update(name.encode())
                 total.update(np.ascontiguousarray(column, dtype="<i8").tobytes())
+        for name, column in self.attributes.items():
+            total.update(f"attribute.{name}".encode())
+            total.update(np.ascontiguousarray(column, dtype="<i8").tobytes())
+        if self.closed_loop is not None:
+            total.update(f"closed loop of {self.closed_loop.users}".encode())
+            think = np.ascontiguousarray(self.closed_loop.think_ticks, dtype="<i8")
+            total.update(think.tobytes())
         if self.prefixes is not None:
             total.update(repr((self.prefixes.block_tokens, self.prefixes.ids)).encode())
         return total.hexdigest()
 
     def _columns(self) -> tuple[Column, ...]:
-        return tuple(column for column in self._all() if column is not None)
+        known = [column for column in self._all() if column is not None]
+        return (*known, *self.attributes.values())
 
     def _all(self) -> tuple[Column | None, ...]:
         always = self.arrival_ticks, self.prompt_tokens, self.output_tokens, self.pipeline
