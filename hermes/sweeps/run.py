@@ -17,9 +17,9 @@ from hermes.cluster import (
     TrialSetup,
     with_content,
 )
-from hermes.cluster.trial import Row
+from hermes.cluster.trial import STOPPED_AFTER, Row
 from hermes.errors import HermesError, InputError
-from hermes.evaluation import evaluation_columns
+from hermes.evaluation import Bound, evaluation_columns
 from hermes.metrics import METRICS
 from hermes.results import Place, StudyFolder, open_place, trial_schema
 from hermes.results.files import cause_of
@@ -137,6 +137,11 @@ def run(study: Study, out: Path | str, options: RunOptions) -> StudyOutcome:
                 runs = _with_short_runs(study, executor, rows)
                 loop = StudyLoop(study, folder, schema, sampler, runs, past, options.pace)
                 loop.run(budget, interrupt, progress)
+            if study.spec.stop_hopeless:
+                progress.say(
+                    f"{loop.hopeless} trials were certain to miss a limit and ended early; "
+                    f"{loop.unfinished:.1f} whole simulations were saved"
+                )
             if study.spec.pruner is not None:
                 progress.say(_saved(loop.simulated, loop.counts))
     if not interrupt.pressed:
@@ -148,7 +153,14 @@ def _columns(study: Study) -> tuple[str, ...]:
     """Return the numeric columns of the study's rows."""
     pruner = study.spec.pruner
     short = () if pruner is None else rung_columns(pruner)
-    return (*METRICS, *evaluation_columns(study.spec.evaluation), *short)
+    stopped = (STOPPED_AFTER,) if study.spec.stop_hopeless else ()
+    return (*METRICS, *evaluation_columns(study.spec.evaluation), *short, *stopped)
+
+
+def _bounds(study: Study) -> tuple[Bound, ...]:
+    if not study.spec.stop_hopeless:
+        return ()
+    return tuple(Bound(limit.metric, limit.sign, limit.limit) for limit in study.spec.limits())
 
 
 def _with_short_runs(study: Study, executor: Executor, rows: list[Row]) -> Executor:
@@ -234,6 +246,7 @@ def _executor(study: Study, options: RunOptions) -> Iterator[Executor]:
         evaluation=study.spec.evaluation,
         watched=tuple(study.spec.objectives),
         memory_limit_gib=study.spec.trial_memory_gib,
+        hopeless=_bounds(study),
     )
     if options.workers == 0:
         yield InProcessExecutor(setup)
