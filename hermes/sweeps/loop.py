@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -104,6 +104,7 @@ class StudyLoop:
         self._spent = False  # the sampler has nothing left
         self._short = executor if isinstance(executor, ShortRuns) else None
         self._held: Proposal | None = None  # asked for, but of the next cohort
+        self.on_written: Callable[[Sequence[Row]], None] | None = None
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.hopeless = 0  # trials that ended once a limit was certainly missed
@@ -237,6 +238,8 @@ class StudyLoop:
     def _write(self) -> None:
         if self._unwritten:
             self._folder.write_part(self._unwritten, self._schema)
+            if self.on_written is not None:
+                self.on_written(self._unwritten)
             self._unwritten = []
             self._folder.compact(self._schema)
         self._written_at = time.monotonic()
