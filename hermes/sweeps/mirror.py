@@ -50,18 +50,17 @@ class Mirror:
             path.unlink(missing_ok=True)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                storage = JournalStorage(_backend(path))
-            self._journal = optuna.create_study(
-                study_name=study.name,
-                storage=storage,
-                directions=list(study.spec.objectives.values()),
-            )
+                self._journal = optuna.create_study(
+                    study_name=study.name,
+                    storage=JournalStorage(_backend(path)),
+                    directions=list(study.spec.objectives.values()),
+                )
+                self._journal.set_metric_names(list(study.spec.objectives))
+            self._journal.set_user_attr("question", study.spec.question)
         except OSError as error:
             raise InputError(
                 f"cannot be written: {error.strerror}", "--mirror", str(path)
             ) from None
-        self._journal.set_metric_names(list(study.spec.objectives))
-        self._journal.set_user_attr("question", study.spec.question)
 
     def add(self, rows: Sequence[Row]) -> None:
         """Append rows; a failure is noted in `problem`, and ends the mirror, not the study."""

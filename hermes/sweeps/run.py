@@ -86,7 +86,7 @@ class RunOptions:
     mirror: Path | None = None
 
 
-def run_study(
+def run_study(  # noqa: PLR0913 - a public door; all but two are options, by name
     study: Study,
     out: Path | str,
     *,
