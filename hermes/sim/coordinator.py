@@ -14,7 +14,7 @@ from hermes.metrics.requests import NEVER, RequestColumns
 from hermes.sim.clock import Clock
 from hermes.sim.hand_off import HandOff
 from hermes.sim.replica import Replica
-from hermes.sim.routing import RoutingPolicy
+from hermes.sim.routing import RoutedRequest, RoutingPolicy
 from hermes.sim.sequence import Sequence
 from hermes.workload import Workload
 
@@ -135,7 +135,11 @@ class Coordinator:
         if not replicas:
             self._reason[request] = reason
             return
-        replica = replicas[0] if len(replicas) == 1 else route.policy.choose(replicas, now)
+        if len(replicas) == 1:
+            replica = replicas[0]
+        else:
+            routed = RoutedRequest(request, prompt, output, self._workload)
+            replica = route.policy.choose(replicas, now, routed)
         helper = self._helper(route, replicas, prompt, output)
         if helper is not None:
             replica = helper

@@ -73,6 +73,7 @@ class Engine:
         "_order",
         "_running",
         "arrived",
+        "awaited_output_tokens",
         "decoding",
         "fetching",
         "handed",
@@ -86,6 +87,7 @@ class Engine:
         "preempted",
         "prefilling",
         "queued_blocks",
+        "queued_output_tokens",
         "queued_tokens",
         "resumed",
         "steps",
@@ -99,6 +101,8 @@ class Engine:
         self.steps = 0  # completed
         self.queued_blocks = 0  # that the waiting sequences will take, as far as is known
         self.queued_tokens = 0  # that they have to compute
+        self.queued_output_tokens = 0  # that they have yet to sample
+        self.awaited_output_tokens = 0  # that those have yet to sample whose KV is on its way
         tickets = count()
         self.lanes = [
             Lane(DecodeGroup(limits.block_size), [], RunningList(order.ranked, tickets))
@@ -149,6 +153,14 @@ class Engine:
         return self.queued_tokens + sum(
             s.target - s.computed for lane in self.lanes for s in lane.prefilling
         )
+
+    def remaining_output_tokens(self) -> int:
+        """Return the output tokens its requests have yet to sample, which no scheduler knows."""
+        tokens = self.queued_output_tokens + self.awaited_output_tokens
+        for lane in self.lanes:
+            tokens += lane.decoding.remaining_tokens()
+            tokens += sum(s.final_context + 1 - s.target for s in lane.prefilling)
+        return tokens + sum(s.final_context - s.computed for s in self.arrived)
 
     def rejection(self, prompt_tokens: int, output_tokens: int) -> str:
         """Return why a request can never be served here, or an empty string."""
@@ -407,6 +419,7 @@ class Engine:
 
     def received(self, sequence: Sequence) -> None:
         """Let a sequence decode from the next step on: its KV is here."""
+        self.awaited_output_tokens -= sequence.final_context - sequence.remote
         sequence.computed, sequence.remote = sequence.remote, 0
         self.arrived.append(sequence)
 
@@ -426,6 +439,7 @@ class Engine:
             self.pool.take(blocks)
             self.parked[sequence.request_id] = (sequence.remote + 1, [])
             self.fetching.append(sequence)
+            self.awaited_output_tokens += sequence.final_context - sequence.remote
 
     def _promised(self) -> int:
         """Return the blocks that prompts already begun have yet to take."""
@@ -441,6 +455,7 @@ class Engine:
     def _enqueue(self, sequence: Sequence) -> None:
         self.queued_blocks -= -sequence.target // self.limits.block_size
         self.queued_tokens += sequence.target
+        self.queued_output_tokens += sequence.final_context + 1 - sequence.target
         if self._order.ranked:
             sequence.rank = (self._order.rank(sequence), sequence.arrival, sequence.request_id)
 
@@ -452,6 +467,7 @@ class Engine:
         self.waiting.pop_head()
         self.queued_blocks += -sequence.target // self.limits.block_size
         self.queued_tokens -= sequence.target
+        self.queued_output_tokens -= sequence.final_context + 1 - sequence.target
 
     def _reserve(self) -> int:
         return self.limits.watermark_blocks if self.num_running else 0

@@ -19,6 +19,7 @@ from hermes.sim.pipelined import PipelinedReplica, PipelineShape
 from hermes.sim.replica import Observer, Replica, ReplicaListener, ReplicaSetup
 from hermes.sim.speculation.build import speculative_engine
 from hermes.sim.speculation.replica import SpeculativeReplica
+from hermes.workload import Workload
 from hermes.workload.streams import stream
 
 __all__ = ["Pools", "RunOptions", "build_routes", "start_replicas"]
@@ -91,13 +92,13 @@ def _setup(client: ClientPlan, options: RunOptions) -> ReplicaSetup:
 
 
 def build_routes(
-    env: Clock, deployment: Deployment, pools: Pools, pipelines: Sequence[str], seed: int
+    env: Clock, deployment: Deployment, pools: Pools, workload: Workload, seed: int
 ) -> tuple[Route, ...]:
-    """Return the route of each pipeline."""
+    """Return the route of each of the workload's pipelines."""
     network = FlowNetwork(env, deployment.topology.links)
     return tuple(
-        _route(network, deployment, pools, deployment.routes[pipeline], (seed, pipeline))
-        for pipeline in pipelines
+        _route(network, deployment, pools, workload, deployment.routes[pipeline], (seed, pipeline))
+        for pipeline in workload.pipeline_names
     )
 
 
@@ -105,6 +106,7 @@ def _route(
     network: FlowNetwork,
     deployment: Deployment,
     pools: Pools,
+    workload: Workload,
     plan: RoutePlan,
     seed: tuple[int, str],
 ) -> Route:
@@ -121,6 +123,7 @@ def _route(
         deployment.topology,
         _replicas(pools, plan.decode),
         plan.decode.policy(stream(seed[0], "routing", seed[1], "decode")),
+        workload,
         prefill.kv_bytes_per_token,
         decode.overflow_tokens,
     )

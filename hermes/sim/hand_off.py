@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from hermes.errors import SimulationError
 from hermes.sim.network import FlowNetwork
 from hermes.sim.replica import Replica
-from hermes.sim.routing import RoutingPolicy
+from hermes.sim.routing import RoutedRequest, RoutingPolicy
 from hermes.sim.sequence import Sequence
 from hermes.sim.topology import Topology
+from hermes.workload import Workload
 
 __all__ = ["HandOff"]
 
@@ -42,6 +43,7 @@ class HandOff:
         topology: Paths, and who reaches whom.
         replicas: The decode replicas.
         policy: Chooses among them.
+        workload: The requests, for the policy.
         bytes_per_token: Of KV, all layers, whole model.
         overflow_tokens: Context tokens of every decode replica above which an idle prefill replica
             keeps what it prefilled; None: it never does.
@@ -53,6 +55,7 @@ class HandOff:
         topology: Topology,
         replicas: tuple[Replica, ...],
         policy: RoutingPolicy,
+        workload: Workload,
         bytes_per_token: int,
         overflow_tokens: int | None,
     ) -> None:
@@ -60,6 +63,7 @@ class HandOff:
         self._topology = topology
         self._replicas = replicas
         self._policy = policy
+        self._workload = workload
         self._bytes_per_token = bytes_per_token
         self._overflow_tokens = overflow_tokens
         self._transfers: dict[int, _Transfer] = {}
@@ -131,7 +135,11 @@ class HandOff:
         targets = self.targets(source, sequence.prompt_tokens, sequence.output_tokens)
         if not targets:
             raise SimulationError(f"{sequence} was admitted though no decode replica can take it")
-        target = targets[0] if len(targets) == 1 else self._policy.choose(targets, now)
+        target = targets[0]
+        if len(targets) > 1:
+            request, prompt = sequence.request_id, sequence.prompt_tokens
+            routed = RoutedRequest(request, prompt, sequence.output_tokens, self._workload)
+            target = self._policy.choose(targets, now, routed)
         there = _as_remote(sequence)
         transfer = _Transfer(source, target, sequence, there, window, prefilled=window is None)
         self._transfers[sequence.request_id] = transfer

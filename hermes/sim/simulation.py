@@ -87,7 +87,7 @@ def simulate_deployment(
     coordinator = Coordinator(env, workload, ttft_ticks, on_finished)
     options = RunOptions(fast_forward, check, observer)
     pools = start_replicas(env, deployment, coordinator, options, scenario.seed)
-    coordinator.start(build_routes(env, deployment, pools, workload.pipeline_names, scenario.seed))
+    coordinator.start(build_routes(env, deployment, pools, workload, scenario.seed))
     env.run()
     replicas = [replica for pool in pools.values() for replica in pool]
     for replica in replicas:
