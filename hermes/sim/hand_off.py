@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from hermes.errors import SimulationError
 from hermes.sim.network import FlowNetwork
 from hermes.sim.replica import Replica
-from hermes.sim.routing import RoutedRequest, RoutingPolicy
+from hermes.sim.routing import RoutingPolicy
 from hermes.sim.sequence import Sequence
 from hermes.sim.topology import Topology
-from hermes.workload import Workload
 
 __all__ = ["HandOff"]
 
@@ -33,6 +32,8 @@ class _Transfer:
     window: tuple[int, int] | None  # ticks between which its layers are computed
     prefilled: bool
     sent: bool = False
+    ready: int = 0  # tick at which the prompt was done
+    begun: int = 0  # tick at which the bytes could flow
 
 
 class HandOff:
@@ -43,7 +44,6 @@ class HandOff:
         topology: Paths, and who reaches whom.
         replicas: The decode replicas.
         policy: Chooses among them.
-        workload: The requests, for the policy.
         bytes_per_token: Of KV, all layers, whole model.
         overflow_tokens: Context tokens of every decode replica above which an idle prefill replica
             keeps what it prefilled; None: it never does.
@@ -55,7 +55,6 @@ class HandOff:
         topology: Topology,
         replicas: tuple[Replica, ...],
         policy: RoutingPolicy,
-        workload: Workload,
         bytes_per_token: int,
         overflow_tokens: int | None,
     ) -> None:
@@ -63,7 +62,6 @@ class HandOff:
         self._topology = topology
         self._replicas = replicas
         self._policy = policy
-        self._workload = workload
         self._bytes_per_token = bytes_per_token
         self._overflow_tokens = overflow_tokens
         self._transfers: dict[int, _Transfer] = {}
@@ -82,7 +80,7 @@ class HandOff:
         """Return a decode replica with nothing to do that could take a request whole."""
         for replica in self._replicas:
             engine = replica.engine
-            if not (engine.has_work or engine.parked) and not engine.rejection(
+            if not (engine.has_work or engine.holdings.parked) and not engine.rejection(
                 prompt_tokens, output_tokens
             ):
                 return replica
@@ -97,8 +95,8 @@ class HandOff:
         """Begin the transfer of a sequence whose prompt is done, unless it is under way."""
         transfer = self._transfers.get(sequence.request_id)
         if transfer is not None:
-            transfer.prefilled = True
-            self._deliver(transfer)
+            transfer.prefilled, transfer.ready = True, now
+            self._deliver(transfer, now)
         elif self._keeps(source, sequence, now):
             source.engine.keep(sequence)
         else:
@@ -107,6 +105,7 @@ class HandOff:
     def fetching(self, sequence: Sequence, now: int) -> None:
         """Let the KV flow: the decode replica has blocks for it."""
         transfer = self._transfers[sequence.request_id]
+        transfer.begun = now
         produced = None
         if transfer.window is not None and now < transfer.window[1]:
             produced = (max(now, transfer.window[0]), transfer.window[1])
@@ -135,27 +134,33 @@ class HandOff:
         targets = self.targets(source, sequence.prompt_tokens, sequence.output_tokens)
         if not targets:
             raise SimulationError(f"{sequence} was admitted though no decode replica can take it")
-        target = targets[0]
-        if len(targets) > 1:
-            request, prompt = sequence.request_id, sequence.prompt_tokens
-            routed = RoutedRequest(request, prompt, sequence.output_tokens, self._workload)
-            target = self._policy.choose(targets, now, routed)
+        if sequence.routed is None:
+            raise SimulationError(f"{sequence} was never routed")
+        one = len(targets) == 1
+        target = targets[0] if one else self._policy.choose(targets, now, sequence.routed)
         there = _as_remote(sequence)
-        transfer = _Transfer(source, target, sequence, there, window, prefilled=window is None)
+        done = window is None
+        transfer = _Transfer(source, target, sequence, there, window, prefilled=done, ready=now)
         self._transfers[sequence.request_id] = transfer
         target.submit(there)
 
     def _arrived(self, transfer: _Transfer) -> None:
         transfer.sent = True
-        self._deliver(transfer)
+        self._deliver(transfer, self._network.now)
 
-    def _deliver(self, transfer: _Transfer) -> None:
+    def _deliver(self, transfer: _Transfer, now: int) -> None:
         if not (transfer.sent and transfer.prefilled):
             return
         here, there = transfer.here, transfer.there
         del self._transfers[here.request_id]
         there.scheduled, there.first_token = here.scheduled, here.first_token
         there.last_token, there.preemptions = here.last_token, there.preemptions + here.preemptions
+        begun = max(transfer.begun, transfer.ready)
+        there.requeued_ticks = begun - transfer.ready
+        there.transfer_ticks = now - begun
+        there.preempted_ticks += here.preempted_ticks
+        there.reused_tokens, there.fetched_tokens = here.reused_tokens, here.fetched_tokens
+        there.retrieval_ticks = here.retrieval_ticks
         transfer.source.engine.sent(here)
         transfer.source.disturb()
         transfer.target.engine.received(there)
@@ -172,6 +177,7 @@ def _as_remote(sequence: Sequence) -> Sequence:
         priority=sequence.priority,
         deadline=sequence.deadline,
     )
+    there.route, there.done = sequence.route, sequence.done
     there.remote = sequence.prompt_tokens
     there.target = sequence.prompt_tokens + 1
     return there

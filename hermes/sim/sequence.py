@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from collections.abc import Sequence as Sequence_
+from typing import TYPE_CHECKING
 
 from hermes.sim.kv_cache import CachedBlock
+
+if TYPE_CHECKING:
+    from simpy import Event
+
+    from hermes.sim.route import Route
+    from hermes.sim.routing.request import RoutedRequest
 
 __all__ = ["Sequence"]
 
@@ -17,7 +24,8 @@ class Sequence:
     knows how many steps have passed since (see `DecodeGroup`).
 
     Args:
-        request_id: Number of the request in the workload.
+        request_id: Number of the request in the workload; calls of a pipeline of several stages
+            have numbers beyond.
         arrival: Tick at which it came.
         prompt_tokens: Tokens of its prompt.
         output_tokens: Tokens it will sample; the replica learns this only by sampling the last.
@@ -30,6 +38,8 @@ class Sequence:
         "arrival",
         "computed",
         "deadline",
+        "done",
+        "fetched_tokens",
         "finish_step",
         "first_token",
         "granted",
@@ -37,7 +47,9 @@ class Sequence:
         "held",
         "join_step",
         "last_token",
+        "lost",
         "output_tokens",
+        "preempted_ticks",
         "preemptions",
         "prefix",
         "priority",
@@ -45,12 +57,17 @@ class Sequence:
         "rank",
         "remote",
         "request_id",
+        "requeued_ticks",
+        "retrieval_ticks",
         "reused_tokens",
+        "route",
+        "routed",
         "scheduled",
         "slots",
         "swapped",
         "target",
         "ticket",
+        "transfer_ticks",
     )
 
     def __init__(
@@ -84,6 +101,17 @@ class Sequence:
         self.first_token = -1
         self.last_token = -1  # tick of its latest token, kept only while it is preempted
         self.preemptions = 0
+        self.route: Route | None = None  # who knows where it goes on
+        self.routed: RoutedRequest | None = None  # what routers see of it
+        # Succeeds at its last token, with replica and sequence; None where the log hears of it.
+        self.done: Event | None = None
+        self.fetched_tokens = 0  # prompt tokens whose KV came from a memory tier
+        # Where its time went, apart from computing and the wait for its first step:
+        self.requeued_ticks = 0  # waiting for blocks of the replica that goes on with it
+        self.transfer_ticks = 0  # waiting for its KV to arrive there
+        self.retrieval_ticks = 0  # before its first step, waiting for KV from a memory tier
+        self.preempted_ticks = 0  # from losing its blocks to the step that holds it again, in all
+        self.lost = -1  # tick at which it lost its blocks; -1 when it has them, or had none yet
         self.ticket = -1  # place in the running order; -1 while it waits or is done
         self.join_step = 0
         self.finish_step = 0
@@ -91,6 +119,21 @@ class Sequence:
     def block_key(self, block: int) -> Hashable:
         """Return the key of one of its full blocks: shared as given, else its own."""
         return self.prefix[block] if block < len(self.prefix) else (self.request_id, block)
+
+    def begin_preemption(self, now: int) -> None:
+        """Note that it has lost its blocks in the batch that is formed now.
+
+        What waits for its first step is still queued, and what was given blocks again in the same
+        batch has lost no time.
+        """
+        if self.ticket < 0 <= self.scheduled and self.lost < 0:
+            self.lost = now
+
+    def end_preemption(self, now: int) -> None:
+        """Note that the step that begins now holds it again, if it ever lost its blocks."""
+        if self.lost >= 0:
+            self.preempted_ticks += now - self.lost
+            self.lost = -1
 
     @property
     def final_context(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from hermes.sim.replica import Replica
 from hermes.sim.routing.request import RoutedRequest
@@ -53,7 +53,7 @@ class OwnRecords(CacheView):
     """
 
     def __init__(self) -> None:
-        self._sent: dict[int, OrderedDict[int, None]] = {}  # by replica: keys, oldest first
+        self._sent: dict[int, OrderedDict[Hashable, None]] = {}  # by replica: keys, oldest first
 
     def cached_tokens(
         self, replicas: Sequence[Replica], now: int, request: RoutedRequest
@@ -92,9 +92,9 @@ class _KeysBySize:
 
     def __init__(self, request: RoutedRequest) -> None:
         self._request = request
-        self._keys: dict[int, tuple[int, ...]] = {}
+        self._keys: dict[int, tuple[Hashable, ...]] = {}
 
-    def of(self, block_size: int) -> tuple[int, ...]:
+    def of(self, block_size: int) -> tuple[Hashable, ...]:
         if block_size not in self._keys:
             self._keys[block_size] = self._request.prefix_keys(block_size)
         return self._keys[block_size]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from hashlib import sha256
 
 import numpy as np
 
@@ -129,8 +130,15 @@ class ConsistentHash(RoutingPolicy):
             size = replica.engine.limits.block_size
             keys = request.prefix_keys(size)[: max(1, self._prefix_tokens // size)]
             if keys:
-                return _scatter(keys[-1])  # which stands for all before it
+                return _scatter(_number(keys[-1]))  # which stands for all before it
         return _scatter(~request.number & _MASK)
+
+
+def _number(key: Hashable) -> int:
+    """Return a number for a block's key, the same everywhere."""
+    if isinstance(key, int):
+        return key & _MASK
+    return int.from_bytes(sha256(repr(key).encode()).digest()[:8], "big")
 
 
 def _scatter(number: int) -> int:

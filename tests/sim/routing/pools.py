@@ -10,13 +10,14 @@ import numpy as np
 
 from hermes.metrics import RequestColumns
 from hermes.scenario.routing import RoutingBlock
-from hermes.sim.deployment import Deployment, RoutePlan
-from hermes.sim.engine import Batch
+from hermes.sim.deployment import Deployment
+from hermes.sim.lane import Batch
 from hermes.sim.replica import Replica
+from hermes.sim.route_plan import RoutePlan
 from hermes.sim.routing.plan import plan_policy
 from hermes.sim.simulation import simulate_deployment
 from hermes.workload import Prefixes, Workload
-from tests.sim.deployments import deployment, workload
+from tests.sim.deployments import deployment, one_call, workload
 from tests.sim.test_against_oracle import SCENARIO
 
 
@@ -25,7 +26,7 @@ def routed(routing: str | Mapping[str, Any], replicas: int, **pool: Any) -> Depl
     spec = routing if isinstance(routing, str) else RoutingBlock.model_validate(routing)
     plan = deployment(replicas=replicas, **pool)
     route = RoutePlan(("chat",), plan_policy(spec, "routing.chat"))
-    return replace(plan, routes={"default": route})
+    return replace(plan, pipelines={"default": one_call(route)})
 
 
 def traffic(

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 
 from hermes.scenario import build_scenario
 from hermes.scenario.routing import RoutingBlock
-from hermes.sim.deployment import RoutePlan, resolve
-from hermes.sim.engine import Batch
+from hermes.sim.deployment import resolve
+from hermes.sim.lane import Batch
 from hermes.sim.replica import Replica
+from hermes.sim.route_plan import RoutePlan
+from hermes.sim.routing import ROUTING
 from hermes.sim.routing.plan import plan_policy
 from hermes.sim.simulation import simulate_deployment
 from hermes.workload import Prefixes
-from tests.sim.deployments import US, limits
+from tests.sim.deployments import US, limits, one_call
 from tests.sim.routing.pools import routed, run, traffic
 from tests.sim.test_against_oracle import COSTS, SCENARIO, prefixes
 
@@ -289,8 +291,8 @@ def test_drain_prefers_the_faster_replica_when_both_idle() -> None:
 def test_a_plan_can_be_replaced_by_its_class() -> None:
     """Code that builds deployments may name a class where a plan stands."""
     plan = routed("round_robin", 2)
-    made = plan.routes["default"].policy
-    direct = replace(plan, routes={"default": RoutePlan(("chat",), made.policy)})  # type: ignore[union-attr]
+    route = RoutePlan(("chat",), ROUTING.find("round_robin", ""))
+    direct = replace(plan, pipelines={"default": one_call(route)})
     requests = traffic([(i * US, 10, 3) for i in range(10)])
     logs = [simulate_deployment(SCENARIO, p, requests).requests for p in (plan, direct)]
     assert logs[0].replica.tolist() == logs[1].replica.tolist() == [i % 2 for i in range(10)]
