@@ -20,6 +20,7 @@ from hermes.sim.pipelines.walk import Rejected, Walk
 from hermes.sim.replica import Replica
 from hermes.sim.request_log import RequestLog
 from hermes.sim.route import Route
+from hermes.sim.routing import RoutedRequest
 from hermes.sim.sequence import Sequence
 from hermes.workload import Workload
 
@@ -123,18 +124,16 @@ class Coordinator:
                 start(self._walk(way, request, prompts[request]))
 
     def _admit(self, route: Route, request: int, now: int, prompt: int, output: int) -> None:
-        pick = route.pick(now, prompt, output)
+        routed = RoutedRequest(request, prompt, output, self._workload)
+        pick = route.pick(now, routed)
         replica = pick.replica
         if replica is None:
             self.log.rejected(request, pick.reason)
             return
         self.log.routed(request, replica.index)
-        prefix: tuple[Hashable, ...] = ()
-        if self._workload.prefixes is not None:
-            block_size = replica.engine.limits.block_size
-            prefix = self._workload.prefixes.keys(request, prompt, block_size)
+        prefix = routed.prefix_keys(replica.engine.limits.block_size)
         sequence = self.sequence(request, request, now, prompt, output, prefix)
-        sequence.route = route
+        sequence.route, sequence.routed = route, routed
         sequence.hand_off = pick.hand_off
         replica.submit(sequence)
 
