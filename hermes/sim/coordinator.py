@@ -139,7 +139,7 @@ class Coordinator:
         if isinstance(way, Route):
             self._admit(way, request, self._env.now, prompt, output)
         else:
-            self._env.process(self._walk(way, request, prompt))
+            start(self._walk(way, request, prompt))
 
     def _admit(self, route: Route, request: int, now: int, prompt: int, output: int) -> None:
         routed = RoutedRequest(request, prompt, output, self._workload)
@@ -185,6 +185,7 @@ class Coordinator:
     def _walk(self, walker: Walker, request: int, prompt: int) -> Generator[Waitable, Any, None]:
         arrival = self._env.now
         walk = walker.start(request, prompt)
+        walk.arrival = arrival
         try:
             yield from walker.run(walk)
         except Rejected as rejected:
