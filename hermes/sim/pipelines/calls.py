@@ -140,7 +140,6 @@ class GenerateStep:
     def _sequence(self, walk: Walk, call: _Call, replica: Replica) -> Sequence:
         world, request = self._world, walk.request
         prefix = self._prefix(walk, call, replica.engine.limits.block_size)
-        arrival = int(world.workload.arrival_ticks[request])
         return world.coordinator.sequence(
             world.number(), request, walk.arrival, call.prompt, call.output, prefix
         )
