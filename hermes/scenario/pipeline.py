@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from hermes.scenario.base import Spec
+from hermes.scenario.recall import RecallSpec
 
 __all__ = ["Generate", "GenerateStage", "PipelineSpec"]
 
@@ -18,6 +19,8 @@ class Generate(Spec):
     """Model to call; default: the only model the clients serve."""
     client: str | None = None
     """Client to call; default: every client that serves the model."""
+    recall: RecallSpec | None = None
+    """Stored context in front of each prompt; default: none."""
 
 
 class GenerateStage(Spec):
