@@ -77,6 +77,10 @@ class DecodeGroup:
                 finished.append(sequence)
         return finished
 
+    def context_of(self, sequence: Sequence) -> int:
+        """Return the tokens of a member whose KV is in the cache."""
+        return sequence.computed + self.step - sequence.join_step
+
     def sequences(self) -> list[Sequence]:
         """Return the members, in no order that means anything."""
         return [s for _, ticket, s in self._finishes if s.ticket == ticket]

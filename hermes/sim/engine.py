@@ -1,4 +1,4 @@
-"""One LLM engine: its queue, its running sequences, its KV blocks, and the moves a policy has.
+"""One LLM engine: the moves that a batching policy has, and what comes of a step.
 
 The engine knows nothing of SimPy. A batching policy composes a `Batch` from the moves below; the
 replica puts a duration on it and tells the engine when it has ended. Rules that carry vLLM's names
@@ -9,169 +9,21 @@ sequence loses its own and goes back to the queue.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from itertools import count
-
-from hermes.errors import SimulationError
-from hermes.sim.decode_group import DecodeGroup
-from hermes.sim.kv_cache import BlockPool, CachedBlock
-from hermes.sim.limits import EngineLimits
-from hermes.sim.queues import QueueOrder
-from hermes.sim.running import RunningList
+from hermes.sim.lane import Batch
+from hermes.sim.scheduler_state import SchedulerState
 from hermes.sim.sequence import Sequence
 
-__all__ = ["Batch", "Engine"]
-
-
-@dataclass(slots=True)
-class Batch:
-    """What one step computes: one token of every decoding sequence, and chunks of prompts."""
-
-    decodes: int = 0
-    prefills: list[tuple[Sequence, int]] = field(default_factory=list)
-    repeatable: bool = (
-        False  # the next step would be alike until a finish, a shortage or an arrival
-    )
-    most_steps: int = 0  # that it may be repeated for; 0: as long as that
-
-    def __bool__(self) -> bool:
-        return self.decodes > 0 or bool(self.prefills)
+__all__ = ["Engine"]
 
 
 def _ticket(sequence: Sequence) -> int:
     return sequence.ticket
 
 
-@dataclass(slots=True)
-class Lane:
-    """The running sequences that share their batches: all of them, without a pipeline."""
+class Engine(SchedulerState):
+    """One replica's scheduler; see `SchedulerState` for its arguments."""
 
-    decoding: DecodeGroup
-    prefilling: list[Sequence]  # admitted, prompt not yet computed; oldest first
-    running: RunningList
-    grown: bool = False  # the decodes have the blocks of the step formed last
-
-    @property
-    def size(self) -> int:
-        """Sequences admitted and not done."""
-        return self.decoding.size + len(self.prefilling)
-
-
-class Engine:
-    """State of one replica's scheduler.
-
-    Args:
-        limits: Bounds of its batches and its cache.
-        order: Which request is next, and which gives way.
-        lanes: Batches in flight at once. Every running sequence belongs to one lane; moves are
-            those of the lane last entered, and whoever must give way is of that lane.
-    """
-
-    __slots__ = (
-        "_elsewhere",
-        "_lane",
-        "_order",
-        "_running",
-        "arrived",
-        "decoding",
-        "fetching",
-        "handed",
-        "host_blocks",
-        "interrupted",
-        "lanes",
-        "limits",
-        "moved_tokens",
-        "parked",
-        "pool",
-        "preempted",
-        "prefilling",
-        "queued_blocks",
-        "queued_tokens",
-        "resumed",
-        "steps",
-        "waiting",
-        "waits_ended",
-    )
-
-    def __init__(self, limits: EngineLimits, order: QueueOrder, lanes: int = 1) -> None:
-        self.limits = limits
-        self.waiting = order.queue()
-        self.steps = 0  # completed
-        self.queued_blocks = 0  # that the waiting sequences will take, as far as is known
-        self.queued_tokens = 0  # that they have to compute
-        tickets = count()
-        self.lanes = [
-            Lane(DecodeGroup(limits.block_size), [], RunningList(order.ranked, tickets))
-            for _ in range(lanes)
-        ]
-        self.enter(0)
-        self.pool = BlockPool(limits.num_blocks, limits.enable_prefix_caching)
-        self.host_blocks = limits.swap_blocks  # free in host memory
-        # What happened since the replica last asked, which empties these:
-        self.preempted: list[Sequence] = []
-        self.interrupted: list[Sequence] = []  # those of them that decoded
-        self.resumed: list[Sequence] = []  # swapped in, decoding again
-        self.moved_tokens = 0  # whose KV went to or came from host memory
-        self.handed: list[Sequence] = []  # prompt computed, to go on elsewhere
-        self.fetching: list[Sequence] = []  # given blocks, to be filled from elsewhere
-        self.waits_ended: list[int] = []  # ticks between two tokens with a preemption between them
-        self.arrived: list[Sequence] = []  # filled from elsewhere, to decode from the next step
-        self.parked: dict[int, tuple[int, list[CachedBlock]]] = {}  # tokens in transfer, by request
-        self._order = order
-
-    def enter(self, lane: int) -> None:
-        """Make the moves those of a lane."""
-        entered = self._lane = self.lanes[lane]
-        self.decoding = entered.decoding
-        self.prefilling = entered.prefilling
-        self._running = entered.running
-        self._elsewhere = sum(other.size for other in self.lanes if other is not entered)
-
-    @property
-    def num_running(self) -> int:
-        """Sequences admitted and not done."""
-        return self.decoding.size + len(self.prefilling) + self._elsewhere
-
-    @property
-    def has_work(self) -> bool:
-        """Whether a step could compute anything, if there is room."""
-        return (
-            self.decoding.size > 0
-            or bool(self.prefilling)
-            or bool(self.waiting)
-            or bool(self.arrived)
-            or self._elsewhere > 0
-        )
-
-    @property
-    def pending_prompt_tokens(self) -> int:
-        """Prompt tokens queued or begun, and not yet computed."""
-        return self.queued_tokens + sum(
-            s.target - s.computed for lane in self.lanes for s in lane.prefilling
-        )
-
-    def rejection(self, prompt_tokens: int, output_tokens: int) -> str:
-        """Return why a request can never be served here, or an empty string."""
-        if prompt_tokens + output_tokens > self.limits.max_model_len:
-            return "exceeds_max_model_len"
-        if self.limits.blocks_for(prompt_tokens + output_tokens - 1) > self.limits.num_blocks:
-            return "exceeds_kv_cache"
-        return ""
-
-    def submit(self, sequence: Sequence) -> None:
-        """Queue a sequence that arrived."""
-        self._enqueue(sequence)
-        self.waiting.push(sequence)
-
-    def could_admit(self, sequence: Sequence) -> bool:
-        """Whether there is a place, and perhaps room, for a sequence at the head of the queue."""
-        if self.num_running >= self.limits.max_num_seqs:
-            return False
-        if sequence.remote:
-            return self.limits.blocks_for(sequence.remote + 1) <= self.pool.free
-        if sequence.prefix or not self.limits.reserve_full_prompt:
-            return True
-        return self.limits.blocks_for(sequence.target) <= self.pool.free
+    __slots__ = ()
 
     # -- moves of a batching policy -------------------------------------------------------------
 
@@ -219,13 +71,12 @@ class Engine:
         places = min(most, self.limits.max_num_seqs - self.num_running)
         joined = 0
         for sequence in self._arrived_in_order()[:places]:
-            tokens, held = self.parked[sequence.request_id]
-            needed = blocks_for(sequence.computed + 1) - blocks_for(tokens)
+            parked = self.holdings.parked[sequence.request_id]
+            needed = blocks_for(sequence.computed + 1) - blocks_for(parked.slots)
             if needed > self.pool.free:
                 break
             self.pool.take(needed)
-            del self.parked[sequence.request_id]
-            sequence.held = held
+            self.holdings.unpark(sequence)
             self._join(sequence)
             joined += 1
         return joined
@@ -233,7 +84,7 @@ class Engine:
     def _arrived_in_order(self) -> list[Sequence]:
         """Return those whose KV has come, in the order in which they were given blocks."""
         there = {sequence.request_id: sequence for sequence in self.arrived}
-        return [there[request] for request in self.parked if request in there]
+        return [there[request] for request in self.holdings.parked if request in there]
 
     def _join(self, sequence: Sequence) -> None:
         """Let a sequence whose KV has come decode."""
@@ -255,7 +106,7 @@ class Engine:
                 return False
         self.pool.take(needed)
         if sequence.prefix:
-            self._share(sequence, done + tokens)
+            self.holdings.share(sequence, done + tokens)
         sequence.granted = tokens
         return True
 
@@ -270,7 +121,7 @@ class Engine:
         head = self.waiting.head
         if head.swapped:
             return head.target - head.swapped
-        return head.target - len(self._cached_head(head)) * self.limits.block_size
+        return head.target - len(self.holdings.cached_head(head)) * self.limits.block_size
 
     def admit(self, budget: int) -> tuple[Sequence, int] | None:
         """Admit the head of the queue, to compute up to `budget` tokens now, if it fits.
@@ -288,7 +139,7 @@ class Engine:
             return self._swap_in(sequence, budget)
         if sequence.remote:
             return None
-        head = self._cached_head(sequence)
+        head = self.holdings.cached_head(sequence)
         computed = len(head) * limits.block_size
         tokens = self._chunk(sequence.target - computed, budget)
         blocks = needed = self._blocks_with(sequence, computed, tokens)
@@ -310,7 +161,7 @@ class Engine:
         self.prefilling.append(sequence)
         pool.take(blocks - len(head))
         if sequence.prefix:
-            self._share(sequence, computed + tokens)
+            self.holdings.share(sequence, computed + tokens)
         sequence.granted = tokens
         return sequence, tokens
 
@@ -328,7 +179,8 @@ class Engine:
             self.prefilling.remove(sequence)
         else:
             self._stop_decoding(sequence)
-        self._let_go(sequence, self._blocks_of(sequence))
+        self._swap_out(sequence)
+        self.holdings.let_go(sequence)
         sequence.ticket = -1
         sequence.preemptions += 1
         self.preempted.append(sequence)
@@ -375,7 +227,8 @@ class Engine:
         if finished:
             finished.sort(key=_ticket)
             for sequence in finished:
-                self._retire(sequence)
+                self.holdings.retire(sequence)
+                sequence.ticket = -1
             self._running.tidy(self.decoding.size + len(self.prefilling))
         return finished
 
@@ -388,8 +241,7 @@ class Engine:
         if sequence.computed == sequence.final_context:
             finished.append(sequence)
         elif sequence.hand_off:
-            self.parked[sequence.request_id] = (sequence.computed, sequence.held)
-            sequence.held = []
+            self.holdings.park(sequence)
             sequence.ticket = -1
             self.handed.append(sequence)
         else:
@@ -399,7 +251,7 @@ class Engine:
 
     def sent(self, sequence: Sequence) -> None:
         """Free the blocks of a sequence whose KV has arrived elsewhere."""
-        self._free_blocks(*self.parked.pop(sequence.request_id))
+        self.holdings.sent(sequence)
 
     def keep(self, sequence: Sequence) -> None:
         """Let a sequence that was to be handed off decode here after all."""
@@ -423,55 +275,17 @@ class Engine:
             if blocks + self._reserve() + self._promised() > self.pool.free:
                 break
             self._leave_queue(sequence)
-            self.pool.take(blocks)
-            self.parked[sequence.request_id] = (sequence.remote + 1, [])
+            self.holdings.reserve(sequence, sequence.remote + 1)
             self.fetching.append(sequence)
 
     def _promised(self) -> int:
         """Return the blocks that prompts already begun have yet to take."""
         blocks_for = self.limits.blocks_for
         return sum(
-            max(0, blocks_for(s.target) - self._blocks_of(s))
+            max(0, blocks_for(s.target) - self.holdings.blocks_of(s))
             for lane in self.lanes
             for s in lane.prefilling
         )
-
-    # -- the queue and the running list ---------------------------------------------------------
-
-    def _enqueue(self, sequence: Sequence) -> None:
-        self.queued_blocks -= -sequence.target // self.limits.block_size
-        self.queued_tokens += sequence.target
-        if self._order.ranked:
-            sequence.rank = (self._order.rank(sequence), sequence.arrival, sequence.request_id)
-
-    def _enter_running(self, sequence: Sequence) -> None:
-        self._leave_queue(sequence)
-        self._running.append(sequence)
-
-    def _leave_queue(self, sequence: Sequence) -> None:
-        self.waiting.pop_head()
-        self.queued_blocks += -sequence.target // self.limits.block_size
-        self.queued_tokens -= sequence.target
-
-    def _reserve(self) -> int:
-        return self.limits.watermark_blocks if self.num_running else 0
-
-    def _chunk(self, tokens: int, budget: int) -> int:
-        threshold = self.limits.long_prefill_token_threshold
-        if 0 < threshold < tokens and self.num_running + len(self.waiting) > 1:
-            tokens = threshold
-        return tokens if tokens < budget else budget
-
-    def _stop_decoding(self, sequence: Sequence) -> None:
-        if sequence.join_step != self.decoding.step:
-            sequence.last_token = -1  # at the group's latest step, which the replica knows
-        if sequence in self.resumed:
-            self.resumed.remove(sequence)
-        else:
-            self.interrupted.append(sequence)
-        self.decoding.leave(sequence)
-        sequence.target = sequence.computed + 1
-        sequence.granted = int(self._lane.grown)
 
     # -- blocks ---------------------------------------------------------------------------------
 
@@ -479,53 +293,6 @@ class Engine:
         """Return the blocks a sequence holds in a step of `tokens` tokens after `computed`."""
         del sequence
         return -(-(computed + tokens) // self.limits.block_size)
-
-    def _blocks_of(self, sequence: Sequence) -> int:
-        """Return the blocks of a running sequence that is in no decode group."""
-        return self.limits.blocks_for(sequence.computed + sequence.granted)
-
-    def _cached_head(self, sequence: Sequence) -> list[CachedBlock]:
-        """Return the cached blocks a waiting sequence could start from; its last token is never."""
-        if not self.pool.caching or not (sequence.prefix or sequence.preemptions):
-            return []
-        full = (sequence.target - 1) // self.limits.block_size
-        return self.pool.find(sequence.block_key(block) for block in range(full))
-
-    def _share(self, sequence: Sequence, tokens: int) -> None:
-        """Make the full blocks of `tokens` tokens known, as far as others may ask for them."""
-        held = sequence.held
-        if not self.pool.caching or len(held) >= len(sequence.prefix):
-            return
-        full = min(tokens // self.limits.block_size, len(sequence.prefix))
-        held.extend(self.pool.enter(sequence.prefix[block]) for block in range(len(held), full))
-
-    def _retire(self, sequence: Sequence) -> None:
-        """Free the blocks of a sequence that is done."""
-        self._free_blocks(sequence.computed, sequence.held)
-        sequence.held = []
-        sequence.ticket = -1
-
-    def _free_blocks(self, tokens: int, held: list[CachedBlock]) -> None:
-        """Free the blocks of `tokens` tokens, of which some are known to others."""
-        full, rest = divmod(tokens, self.limits.block_size)
-        if rest:
-            self.pool.give_back(1)
-        self.pool.retire(full - len(held))
-        if held:
-            self.pool.release(reversed(held))
-
-    def _let_go(self, sequence: Sequence, blocks: int) -> None:
-        """Free the `blocks` blocks of a preempted sequence, keeping what it can come back to."""
-        self._swap_out(sequence)
-        held, full = sequence.held, 0
-        if self.pool.caching:
-            known = min(sequence.computed + sequence.granted, sequence.target)
-            full = known // self.limits.block_size
-        self.pool.give_back(blocks - max(full, len(held)))
-        own = [self.pool.enter(sequence.block_key(block)) for block in range(len(held), full)]
-        self.pool.release(reversed(held + own))
-        sequence.held = []
-        sequence.computed = 0
 
     def _swap_out(self, sequence: Sequence) -> None:
         blocks = self.limits.blocks_for(sequence.computed)
@@ -548,7 +315,7 @@ class Engine:
         self.host_blocks += self.limits.blocks_for(computed)
         self.moved_tokens += computed
         sequence.computed, sequence.swapped = computed, 0
-        self._share(sequence, min(computed + tokens, sequence.target))
+        self.holdings.share(sequence, min(computed + tokens, sequence.target))
         sequence.granted = tokens
         if decodes:
             self.decoding.join(sequence)
@@ -556,61 +323,3 @@ class Engine:
             return sequence, 0
         self.prefilling.append(sequence)
         return sequence, tokens
-
-    # -- laws -----------------------------------------------------------------------------------
-
-    def audit(self) -> None:
-        """Check between two steps that what is kept lazily equals what the sequences say.
-
-        Raises:
-            SimulationError: naming the law that was broken.
-        """
-        running: list[Sequence] = []
-        context: dict[int, int] = {}  # of decoding sequences
-        given: dict[int, int] = {}  # tokens of the step in flight that have their blocks
-        for lane in self.lanes:
-            members = list(lane.running)
-            running += members
-            step = lane.decoding.step
-            for sequence in members:
-                if sequence not in lane.prefilling:
-                    context[sequence.request_id] = sequence.computed + step - sequence.join_step
-                    given[sequence.request_id] = int(lane.grown)
-        shares = [(s.computed, s.held) for s in running] + list(self.parked.values())
-        held = {id(block): block for _, blocks in shares for block in blocks}
-        blocks = len(held)
-        for tokens, known in self.parked.values():
-            blocks += self.limits.blocks_for(tokens) - len(known)
-        for sequence in running:
-            tokens = context.get(sequence.request_id, sequence.computed)
-            tokens += given.get(sequence.request_id, sequence.granted)
-            blocks += self.limits.blocks_for(tokens) - len(sequence.held)
-        laws = {
-            "decoding sequences": (len(context), sum(lane.decoding.size for lane in self.lanes)),
-            "decode context": (
-                sum(context.values()),
-                sum(lane.decoding.context for lane in self.lanes),
-            ),
-            "KV blocks in use": (blocks, self.pool.num_blocks - self.pool.free),
-            "blocks awaited": (
-                sum(self.limits.blocks_for(s.target) for s in self.waiting),
-                self.queued_blocks,
-            ),
-        }
-        for law, (expected, kept) in laws.items():
-            if expected != kept:
-                raise SimulationError(f"{law}: the sequences say {expected}, the engine {kept}")
-        if self.num_running > self.limits.max_num_seqs:
-            raise SimulationError(
-                f"{self.num_running} sequences run; {self.limits.max_num_seqs} may"
-            )
-
-    def check_drained(self) -> None:
-        """Raise if anything is left when no event is: a deadlock, or a lost block."""
-        if self.has_work or self.pool.free != self.limits.num_blocks:
-            left = [*self.waiting, *self.prefilling][:5]
-            raise SimulationError(
-                f"the simulation ended with {len(self.waiting)} sequences waiting, "
-                f"{self.num_running} running and {self.pool.free} of {self.limits.num_blocks} "
-                f"KV blocks free; first: {left}"
-            )

@@ -78,7 +78,7 @@ class HandOff:
         """Return a decode replica with nothing to do that could take a request whole."""
         for replica in self._replicas:
             engine = replica.engine
-            if not (engine.has_work or engine.parked) and not engine.rejection(
+            if not (engine.has_work or engine.holdings.parked) and not engine.rejection(
                 prompt_tokens, output_tokens
             ):
                 return replica
@@ -148,6 +148,7 @@ class HandOff:
         del self._transfers[here.request_id]
         there.scheduled, there.first_token = here.scheduled, here.first_token
         there.last_token, there.preemptions = here.last_token, there.preemptions + here.preemptions
+        there.preempted_ticks += here.preempted_ticks
         transfer.source.engine.sent(here)
         transfer.source.disturb()
         transfer.target.engine.received(there)

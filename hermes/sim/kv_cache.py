@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
+from typing import ClassVar
 
 __all__ = ["BlockPool", "CachedBlock"]
 
@@ -45,6 +46,9 @@ class BlockPool:
     """
 
     __slots__ = ("_blank", "_idle", "_index", "_kept", "_last_retired", "caching", "num_blocks")
+
+    accounts: ClassVar[bool] = True
+    """Whether what is free follows from what is taken and given back here."""
 
     def __init__(self, num_blocks: int, caching: bool) -> None:
         self.num_blocks = num_blocks

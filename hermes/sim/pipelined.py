@@ -19,7 +19,7 @@ from simpy import Event
 
 from hermes.sim.block import decode_block
 from hermes.sim.clock import Alarm, Clock
-from hermes.sim.engine import Batch
+from hermes.sim.lane import Batch
 from hermes.sim.replica import Replica, ReplicaListener, ReplicaSetup
 
 __all__ = ["PipelineShape", "PipelinedReplica"]

@@ -20,7 +20,9 @@ from hermes.metrics.gaps import TokenGaps
 from hermes.sim.batching import BatchingPolicy
 from hermes.sim.block import Block, Run, decode_block, one_step, steps_reaching
 from hermes.sim.clock import Alarm, Clock, begin_priority, end_priority
-from hermes.sim.engine import Batch, Engine
+from hermes.sim.engine import Engine
+from hermes.sim.lane import Batch
+from hermes.sim.laws import audit
 from hermes.sim.sequence import Sequence
 
 __all__ = ["Observer", "Replica", "ReplicaListener", "ReplicaSetup"]
@@ -202,7 +204,9 @@ class Replica:
         for sequence, _ in batch.prefills:
             if sequence.scheduled < 0:
                 sequence.scheduled = now
-        if self.engine.preempted or self.engine.resumed:
+            elif sequence.lost >= 0:
+                sequence.end_preemption(now)
+        if engine.preempted or engine.resumed:
             self._note_preemptions(now)
         if self._observer is not None and batch:
             self._observer(self, now, batch)
@@ -210,7 +214,7 @@ class Replica:
 
     def _may_form_nothing(self) -> bool:
         """Whether it is in order that nothing can run: all that waits, waits for a transfer."""
-        return bool(self.engine.parked)
+        return bool(self.engine.holdings.parked)
 
     def _durations(self, batch: Batch) -> Block:
         engine = self.engine
@@ -256,7 +260,7 @@ class Replica:
             self._log_prefill_end(batch, now)
             self._require_progress(batch)
         if self._check:
-            self.engine.audit()
+            audit(self.engine)
         for sequence in finished:
             self._listener.finished(self, sequence, now)
         if self.engine.handed:
@@ -343,9 +347,12 @@ class Replica:
                 sequence.last_token = self._latest_decode(now)
             self._unstall(sequence.last_token)
         self.engine.interrupted.clear()
+        for sequence in self.engine.preempted:
+            sequence.begin_preemption(now)
         self.engine.preempted.clear()
         for sequence in self.engine.resumed:
             self._stalled.append((sequence.last_token, 1))
+            sequence.end_preemption(now)
         self.engine.resumed.clear()
 
     def _latest_decode(self, now: int) -> int:

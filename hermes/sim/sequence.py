@@ -37,7 +37,9 @@ class Sequence:
         "held",
         "join_step",
         "last_token",
+        "lost",
         "output_tokens",
+        "preempted_ticks",
         "preemptions",
         "prefix",
         "priority",
@@ -84,6 +86,8 @@ class Sequence:
         self.first_token = -1
         self.last_token = -1  # tick of its latest token, kept only while it is preempted
         self.preemptions = 0
+        self.lost = -1  # tick at which it lost its blocks; -1 when it has them, or had none yet
+        self.preempted_ticks = 0  # from losing its blocks to the step that holds it again, in all
         self.ticket = -1  # place in the running order; -1 while it waits or is done
         self.join_step = 0
         self.finish_step = 0
@@ -91,6 +95,21 @@ class Sequence:
     def block_key(self, block: int) -> Hashable:
         """Return the key of one of its full blocks: shared as given, else its own."""
         return self.prefix[block] if block < len(self.prefix) else (self.request_id, block)
+
+    def begin_preemption(self, now: int) -> None:
+        """Note that it has lost its blocks in the batch that is formed now.
+
+        What waits for its first step is still queued, and what was given blocks again in the same
+        batch has lost no time.
+        """
+        if self.ticket < 0 <= self.scheduled and self.lost < 0:
+            self.lost = now
+
+    def end_preemption(self, now: int) -> None:
+        """Note that the step that begins now holds it again, if it ever lost its blocks."""
+        if self.lost >= 0:
+            self.preempted_ticks += now - self.lost
+            self.lost = -1
 
     @property
     def final_context(self) -> int:

@@ -15,6 +15,7 @@ from hermes.sim.coordinator import Coordinator
 from hermes.sim.deployment import Deployment, resolve
 from hermes.sim.energy import fleet_joules
 from hermes.sim.fleet import RunOptions, build_routes, start_replicas
+from hermes.sim.laws import check_drained
 from hermes.sim.replica import Observer
 from hermes.workload import Workload, build_workload
 
@@ -91,7 +92,7 @@ def simulate_deployment(
     env.run()
     replicas = [replica for pool in pools.values() for replica in pool]
     for replica in replicas:
-        replica.engine.check_drained()
+        check_drained(replica.engine)
     names = tuple(f"{name}/{i}" for name, pool in pools.items() for i in range(len(pool)))
     requests = coordinator.columns(names)
     fleet = FleetUse(

@@ -14,6 +14,7 @@ from simpy import Event
 from hermes.sim.clock import Clock
 from hermes.sim.deployment import ClientPlan
 from hermes.sim.engine import Engine
+from hermes.sim.laws import check_drained
 from hermes.sim.replica import Observer, Replica, ReplicaSetup
 from hermes.sim.sequence import Sequence
 from tests.conformance.recording import Recording, Request
@@ -55,7 +56,7 @@ class Pool:
         self.replica = Replica(self.clock, 0, setup, self)
         self.clock.process(self._arrivals())
         self.clock.run()
-        self.replica.engine.check_drained()
+        check_drained(self.replica.engine)
         return self.replica
 
     def _arrivals(self) -> Generator[Event, None, None]:

@@ -12,7 +12,8 @@ import numpy as np
 from hermes.errors import InputError
 from hermes.scenario.loading import build_scenario
 from hermes.sim.deployment import resolve
-from hermes.sim.engine import Batch, Engine
+from hermes.sim.engine import Engine
+from hermes.sim.lane import Batch
 from hermes.sim.replica import Replica
 from hermes.sim.sequence import Sequence
 from hermes.sim.simulation import simulate_deployment

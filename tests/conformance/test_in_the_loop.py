@@ -64,7 +64,7 @@ class Scripted:
 def test_a_decode_left_out_of_a_step_goes_on_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hermes.sim.batching.vllm.VllmScheduler", Scripted)
     plan = deployment(batching="vllm", costs=linear(1000, 0, 0))
-    result = simulate_deployment(SCENARIO, plan, workload([(0, 10, 4), (0, 10, 4)]))
+    result = simulate_deployment(SCENARIO, plan, workload([(0, 10, 4), (0, 10, 4)]), check=True)
     milliseconds = 1000 * US
     assert (result.requests.first_token // milliseconds).tolist() == [1, 1]
     assert (result.requests.last_token // milliseconds).tolist() == [6, 4]

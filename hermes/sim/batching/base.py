@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from hermes.errors import InfeasibleError
-from hermes.sim.engine import Batch, Engine
+from hermes.sim.engine import Engine
+from hermes.sim.lane import Batch
 from hermes.sim.limits import EngineLimits
 from hermes.sim.queues import QueueOrder
 from hermes.sim.registry import Registry

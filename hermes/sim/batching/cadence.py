@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hermes.sim.engine import Batch, Engine
+from hermes.sim.engine import Engine
+from hermes.sim.lane import Batch
 
 __all__ = ["PrefillCadence"]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hermes.sim.batching.base import BATCHING, BatchingPolicy
-from hermes.sim.engine import Batch, Engine
+from hermes.sim.engine import Engine
+from hermes.sim.lane import Batch
 
 __all__ = ["Continuous", "admit_whole_prompts", "decode_step"]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hermes.sim.batching.base import BATCHING, BatchingPolicy, require_budget
-from hermes.sim.engine import Batch, Engine
+from hermes.sim.engine import Engine
+from hermes.sim.lane import Batch
 from hermes.sim.limits import EngineLimits
 from hermes.sim.queues import QueueOrder
 

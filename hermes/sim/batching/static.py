@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hermes.sim.batching.base import BATCHING, BatchingPolicy
 from hermes.sim.batching.continuous import admit_whole_prompts, decode_step
-from hermes.sim.engine import Batch, Engine
+from hermes.sim.engine import Engine
+from hermes.sim.lane import Batch
 
 __all__ = ["Static"]
 

@@ -19,8 +19,9 @@ from hermes.sim.batching.vllm_scheduler import (
     is_vllm_installed,
     vllm_version,
 )
-from hermes.sim.engine import Batch, Engine
+from hermes.sim.engine import Engine
 from hermes.sim.kv_cache import BlockPool, CachedBlock
+from hermes.sim.lane import Batch
 from hermes.sim.limits import EngineLimits
 from hermes.sim.queues import QUEUE_ORDERS, QueueOrder, WaitingQueue
 from hermes.sim.running import RunningList
@@ -80,8 +81,8 @@ class Vllm(BatchingPolicy):
         for sequence in sorted(engine.waiting, key=lambda waiting: waiting.request_id):
             self._queue.push(sequence)
         engine.waiting = self._queue
-        engine.pool = _MirroredPool(engine, scheduler)
-        engine._running = self._running
+        engine.use_pool(_MirroredPool(engine, scheduler))
+        engine.use_running(self._running)
         return scheduler
 
     def _batch(self, engine: Engine, decision: Decision) -> Batch:
@@ -206,6 +207,8 @@ class _Running(RunningList):
 
 class _MirroredPool(BlockPool):
     """vLLM's block pool, seen from the engine, which has no say in it."""
+
+    accounts = False
 
     def __init__(self, engine: Engine, scheduler: VllmScheduler) -> None:
         super().__init__(engine.limits.num_blocks, caching=False)

@@ -144,10 +144,6 @@ class ClockedGroup(DecodeGroup):
             yield StepLoad(size, tokens, context, (each - 1) * context + own_pairs)
             clock += num
 
-    def context_of(self, sequence: Sequence) -> int:
-        """Return the tokens of a member whose KV is in the cache."""
-        return sequence.computed + self.step - sequence.join_step
-
     # -- blocks ---------------------------------------------------------------------------------
 
     @property

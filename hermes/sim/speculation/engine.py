@@ -10,13 +10,14 @@ each sequence, is not counted here.
 
 from __future__ import annotations
 
-from hermes.errors import SimulationError
-from hermes.sim.engine import Batch, Engine
+from hermes.sim.engine import Engine
+from hermes.sim.lane import Batch, Lane
 from hermes.sim.limits import EngineLimits
 from hermes.sim.queues import QueueOrder
 from hermes.sim.sequence import Sequence
 from hermes.sim.speculation.clocked_group import ClockedGroup
 from hermes.sim.speculation.drawn_group import DrawnGroup
+from hermes.sim.speculation.holdings import SlotHoldings
 
 __all__ = ["SampledEngine", "SpeculativeEngine"]
 
@@ -32,7 +33,7 @@ class SpeculativeEngine(Engine):
         group: Holds the sequences that decode.
     """
 
-    __slots__ = ("_lent", "_padding", "_prompts_run", "_scheduled", "instant")
+    __slots__ = ("_padding", "_prompts_run", "_scheduled", "instant")
 
     decoding: ClockedGroup | DrawnGroup
 
@@ -40,10 +41,11 @@ class SpeculativeEngine(Engine):
         self, limits: EngineLimits, order: QueueOrder, group: ClockedGroup | DrawnGroup
     ) -> None:
         super().__init__(limits, order)
+        self.holdings = SlotHoldings(limits)
+        self.pool = self.holdings.pool
         self.lanes[0].decoding = group
         self.enter(0)
         self.instant = 0  # tokens that came together with the one before, since last asked
-        self._lent: dict[int, int] = {}  # slots of those that went on elsewhere, by request
         self._padding = 0  # of the sequence that is being admitted
         self._prompts_run = False  # prompts begun earlier are in the step being formed
         self._scheduled = False  # decodes are
@@ -86,8 +88,7 @@ class SpeculativeEngine(Engine):
         self._lane.grown = False
         places = self.limits.max_num_seqs - self.num_running
         for sequence in self._arrived_in_order()[:places]:
-            tokens, sequence.held = self.parked.pop(sequence.request_id)
-            sequence.slots = self._lent.pop(sequence.request_id, tokens)
+            sequence.slots = self.holdings.unpark(sequence).slots
             self._join(sequence)
 
     def join_arrived(self, most: int) -> int:
@@ -108,7 +109,7 @@ class SpeculativeEngine(Engine):
     def extend(self, sequence: Sequence, tokens: int) -> bool:
         """Take the blocks for `tokens` more prompt tokens; see `Engine`."""
         held = self.limits.blocks_for(sequence.slots)
-        slots = self._slots(sequence.computed + tokens)
+        slots = self._reach(sequence.computed + tokens)
         needed = self.limits.blocks_for(slots) - held
         while needed > self.pool.free:
             if self.preempt_one() is sequence:
@@ -116,7 +117,7 @@ class SpeculativeEngine(Engine):
         self.pool.take(needed)
         sequence.slots = slots
         if sequence.prefix:
-            self._share(sequence, sequence.computed + tokens)
+            self.holdings.share(sequence, sequence.computed + tokens)
         sequence.granted = tokens
         self._prompts_run = True
         return True
@@ -180,74 +181,27 @@ class SpeculativeEngine(Engine):
         assert isinstance(self.decoding, ClockedGroup)
         return self.decoding
 
-    def _note_running(self) -> None:
-        self._scheduled = self.decoding.tokens > 0
-        self._prompts_run = False
-
-    def _slots(self, tokens: int) -> int:
+    def _reach(self, tokens: int) -> int:
         """Return the slots of a step after which `tokens` tokens are computed."""
         longest = self.limits.max_model_len  # which has room for the token that is sampled
         return min(min(tokens, longest - 1) + self.limits.lookahead, longest)
 
+    def _note_running(self) -> None:
+        self._scheduled = self.decoding.tokens > 0
+        self._prompts_run = False
+
     def _blocks_with(self, sequence: Sequence, computed: int, tokens: int) -> int:
-        sequence.slots = self._slots(computed + tokens + self._padding)
+        sequence.slots = self._reach(computed + tokens + self._padding)
         return self.limits.blocks_for(sequence.slots)
 
-    def _blocks_of(self, sequence: Sequence) -> int:
-        return self.limits.blocks_for(sequence.slots)
+    def _decode_slots(self, lane: Lane, sequence: Sequence) -> int:
+        del lane
+        return self.decoding.slots_of(sequence)
 
     def _stop_decoding(self, sequence: Sequence) -> None:
         taken = self._lane.grown or sequence.ticket in self._clock.ahead
         super()._stop_decoding(sequence)
         sequence.granted = self.limits.decode_tokens if taken else 0
-
-    def _let_go(self, sequence: Sequence, blocks: int) -> None:
-        super()._let_go(sequence, blocks)
-        sequence.slots = 0
-
-    def _retire(self, sequence: Sequence) -> None:
-        blocks_for = self.limits.blocks_for
-        self.pool.give_back(blocks_for(sequence.slots) - blocks_for(sequence.computed))
-        super()._retire(sequence)
-
-    def _sampled(self, sequence: Sequence, now: int, finished: list[Sequence]) -> None:
-        super()._sampled(sequence, now, finished)
-        if sequence.request_id in self.parked:
-            self._lent[sequence.request_id] = sequence.slots
-
-    def sent(self, sequence: Sequence) -> None:
-        """Free the blocks of a sequence whose KV has arrived elsewhere."""
-        tokens, _ = self.parked[sequence.request_id]
-        blocks_for = self.limits.blocks_for
-        self.pool.give_back(blocks_for(self._lent.pop(sequence.request_id)) - blocks_for(tokens))
-        super().sent(sequence)
-
-    # -- laws -----------------------------------------------------------------------------------
-
-    def audit(self) -> None:
-        """Check between two steps that what is kept lazily equals what the sequences say.
-
-        Raises:
-            SimulationError: naming the law that was broken.
-        """
-        decoding, running = self.decoding, list(self._running)
-        members = [s for s in running if s not in self.prefilling]
-        shares = [s.held for s in running] + [held for _, held in self.parked.values()]
-        blocks = len({id(block) for held in shares for block in held})
-        for request, (tokens, held) in self.parked.items():
-            blocks += self.limits.blocks_for(self._lent.get(request, tokens)) - len(held)
-        for sequence in running:
-            own = sequence in self.prefilling
-            slots = sequence.slots if own else decoding.slots_of(sequence)
-            blocks += self.limits.blocks_for(slots) - len(sequence.held)
-        laws = {
-            "decoding sequences": (len(members), decoding.size),
-            "decode context": (sum(map(decoding.context_of, members)), decoding.context),
-            "KV blocks in use": (blocks, self.pool.num_blocks - self.pool.free),
-        }
-        for law, (expected, kept) in laws.items():
-            if expected != kept:
-                raise SimulationError(f"{law}: the sequences say {expected}, the engine {kept}")
 
 
 class SampledEngine(SpeculativeEngine):
@@ -272,7 +226,7 @@ class SampledEngine(SpeculativeEngine):
                 break
             computed = sequence.computed
             tokens = min(limits.decode_tokens, left, limits.max_model_len - 1 - computed)
-            slots = max(sequence.slots, self._slots(computed + tokens))
+            slots = max(sequence.slots, self._reach(computed + tokens))
             needed = limits.blocks_for(slots) - limits.blocks_for(sequence.slots)
             while needed > self.pool.free and sequence.ticket >= 0:
                 left += self.preempt_one().granted

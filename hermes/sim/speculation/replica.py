@@ -11,7 +11,7 @@ from hermes.costs.speculation import StepLoad, VerifyCost
 from hermes.errors import SimulationError
 from hermes.sim.block import Block, Run
 from hermes.sim.clock import Clock
-from hermes.sim.engine import Batch
+from hermes.sim.lane import Batch
 from hermes.sim.replica import Replica, ReplicaListener, ReplicaSetup
 from hermes.sim.speculation.drawn_group import DrawnGroup
 from hermes.sim.speculation.engine import SpeculativeEngine

@@ -1,0 +1,192 @@
+"""What one LLM engine knows: who waits, who runs in which lane, and the KV blocks they hold.
+
+`Engine` adds what a batching policy can do with it, and what comes of a step.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+
+from hermes.sim.decode_group import DecodeGroup
+from hermes.sim.holdings import Holdings
+from hermes.sim.kv_cache import BlockPool
+from hermes.sim.lane import Lane
+from hermes.sim.limits import EngineLimits
+from hermes.sim.queues import QueueOrder
+from hermes.sim.running import RunningList
+from hermes.sim.sequence import Sequence
+
+__all__ = ["SchedulerState"]
+
+
+class SchedulerState:
+    """State of one replica's scheduler.
+
+    Args:
+        limits: Bounds of its batches and its cache.
+        order: Which request is next, and which gives way.
+        lanes: Batches in flight at once. Every running sequence belongs to one lane; moves are
+            those of the lane last entered, and whoever must give way is of that lane.
+    """
+
+    __slots__ = (
+        "_elsewhere",
+        "_lane",
+        "_order",
+        "_running",
+        "arrived",
+        "decoding",
+        "fetching",
+        "handed",
+        "holdings",
+        "host_blocks",
+        "interrupted",
+        "lanes",
+        "limits",
+        "moved_tokens",
+        "pool",
+        "preempted",
+        "prefilling",
+        "queued_blocks",
+        "queued_tokens",
+        "resumed",
+        "steps",
+        "waiting",
+        "waits_ended",
+    )
+
+    def __init__(self, limits: EngineLimits, order: QueueOrder, lanes: int = 1) -> None:
+        self.limits = limits
+        self.waiting = order.queue()
+        self.steps = 0  # completed
+        self.queued_blocks = 0  # that the waiting sequences will take, as far as is known
+        self.queued_tokens = 0  # that they have to compute
+        tickets = count()
+        self.lanes = [
+            Lane(DecodeGroup(limits.block_size), [], RunningList(order.ranked, tickets))
+            for _ in range(lanes)
+        ]
+        self.enter(0)
+        self.holdings = Holdings(limits)
+        self.pool = self.holdings.pool
+        self.host_blocks = limits.swap_blocks  # free in host memory
+        # What happened since the replica last asked, which empties these:
+        self.preempted: list[Sequence] = []
+        self.interrupted: list[Sequence] = []  # those of them that decoded
+        self.resumed: list[Sequence] = []  # swapped in, decoding again
+        self.moved_tokens = 0  # whose KV went to or came from host memory
+        self.handed: list[Sequence] = []  # prompt computed, to go on elsewhere
+        self.fetching: list[Sequence] = []  # given blocks, to be filled from elsewhere
+        self.waits_ended: list[int] = []  # ticks between two tokens with a preemption between them
+        self.arrived: list[Sequence] = []  # filled from elsewhere, to decode from the next step
+        self._order = order
+
+    def enter(self, lane: int) -> None:
+        """Make the moves those of a lane."""
+        entered = self._lane = self.lanes[lane]
+        self.decoding = entered.decoding
+        self.prefilling = entered.prefilling
+        self._running = entered.running
+        self._elsewhere = sum(other.size for other in self.lanes if other is not entered)
+
+    @property
+    def num_running(self) -> int:
+        """Sequences admitted and not done."""
+        return self.decoding.size + len(self.prefilling) + self._elsewhere
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step could compute anything, if there is room."""
+        return (
+            self.decoding.size > 0
+            or bool(self.prefilling)
+            or bool(self.waiting)
+            or bool(self.arrived)
+            or self._elsewhere > 0
+        )
+
+    @property
+    def pending_prompt_tokens(self) -> int:
+        """Prompt tokens queued or begun, and not yet computed."""
+        return self.queued_tokens + sum(
+            s.target - s.computed for lane in self.lanes for s in lane.prefilling
+        )
+
+    def rejection(self, prompt_tokens: int, output_tokens: int) -> str:
+        """Return why a request can never be served here, or an empty string."""
+        if prompt_tokens + output_tokens > self.limits.max_model_len:
+            return "exceeds_max_model_len"
+        if self.limits.blocks_for(prompt_tokens + output_tokens - 1) > self.limits.num_blocks:
+            return "exceeds_kv_cache"
+        return ""
+
+    def submit(self, sequence: Sequence) -> None:
+        """Queue a sequence that arrived."""
+        self._enqueue(sequence)
+        self.waiting.push(sequence)
+
+    def could_admit(self, sequence: Sequence) -> bool:
+        """Whether there is a place, and perhaps room, for a sequence at the head of the queue."""
+        if self.num_running >= self.limits.max_num_seqs:
+            return False
+        if sequence.remote:
+            return self.limits.blocks_for(sequence.remote + 1) <= self.pool.free
+        if sequence.prefix or not self.limits.reserve_full_prompt:
+            return True
+        return self.limits.blocks_for(sequence.target) <= self.pool.free
+
+    def use_pool(self, pool: BlockPool) -> None:
+        """Let another pool give and take the blocks, before any is taken."""
+        self.pool = self.holdings.pool = pool
+
+    def use_running(self, running: RunningList) -> None:
+        """Let another list hold the running sequences, of a single lane, before there are any."""
+        self.lanes[0].running = running
+        self.enter(0)
+
+    def blocks_held(self, lane: Lane, sequence: Sequence) -> int:
+        """Return the KV blocks that a running sequence of a lane holds."""
+        if sequence in lane.prefilling:
+            return self.holdings.blocks_of(sequence)
+        return self.limits.blocks_for(self._decode_slots(lane, sequence))
+
+    def _decode_slots(self, lane: Lane, sequence: Sequence) -> int:
+        """Return the tokens that a decoding sequence has blocks for."""
+        return lane.decoding.context_of(sequence) + lane.grown
+
+    # -- the queue and the running list ---------------------------------------------------------
+
+    def _enqueue(self, sequence: Sequence) -> None:
+        self.queued_blocks -= -sequence.target // self.limits.block_size
+        self.queued_tokens += sequence.target
+        if self._order.ranked:
+            sequence.rank = (self._order.rank(sequence), sequence.arrival, sequence.request_id)
+
+    def _enter_running(self, sequence: Sequence) -> None:
+        self._leave_queue(sequence)
+        self._running.append(sequence)
+
+    def _leave_queue(self, sequence: Sequence) -> None:
+        self.waiting.pop_head()
+        self.queued_blocks += -sequence.target // self.limits.block_size
+        self.queued_tokens -= sequence.target
+
+    def _reserve(self) -> int:
+        return self.limits.watermark_blocks if self.num_running else 0
+
+    def _chunk(self, tokens: int, budget: int) -> int:
+        threshold = self.limits.long_prefill_token_threshold
+        if 0 < threshold < tokens and self.num_running + len(self.waiting) > 1:
+            tokens = threshold
+        return tokens if tokens < budget else budget
+
+    def _stop_decoding(self, sequence: Sequence) -> None:
+        if sequence.join_step != self.decoding.step:
+            sequence.last_token = -1  # at the group's latest step, which the replica knows
+        if sequence in self.resumed:
+            self.resumed.remove(sequence)
+        else:
+            self.interrupted.append(sequence)
+        self.decoding.leave(sequence)
+        sequence.target = sequence.computed + 1
+        sequence.granted = int(self._lane.grown)
