@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from collections.abc import Sequence as Sequence_
+from typing import TYPE_CHECKING
 
 from hermes.sim.kv_cache import CachedBlock
+
+if TYPE_CHECKING:
+    from hermes.sim.tiers.lookup import Recalled
 
 __all__ = ["Sequence"]
 
@@ -28,8 +32,10 @@ class Sequence:
 
     __slots__ = (
         "arrival",
+        "awaits_kv",
         "computed",
         "deadline",
+        "fetched_tokens",
         "finish_step",
         "first_token",
         "granted",
@@ -37,6 +43,7 @@ class Sequence:
         "held",
         "join_step",
         "last_token",
+        "loaded",
         "lost",
         "output_tokens",
         "preempted_ticks",
@@ -45,8 +52,10 @@ class Sequence:
         "priority",
         "prompt_tokens",
         "rank",
+        "recalled",
         "remote",
         "request_id",
+        "retrieval_ticks",
         "reused_tokens",
         "scheduled",
         "slots",
@@ -81,6 +90,11 @@ class Sequence:
         self.slots = 0  # tokens it has KV blocks for, where those are more than it holds
         self.held: list[CachedBlock] = []  # its leading blocks that others may find
         self.swapped = 0  # tokens whose KV waits in host memory
+        self.loaded = 0  # tokens whose KV came from a tier while it waits
+        self.awaits_kv = False  # it was found in a tier, when there were no blocks for it
+        self.recalled: Recalled | None = None  # stored context in front of its prompt
+        self.fetched_tokens = 0  # that came from tiers, all in all
+        self.retrieval_ticks = 0  # spent with blocks given, waiting for KV from tiers
         self.reused_tokens = 0  # prompt tokens found in the cache when it was first admitted
         self.scheduled = -1  # tick of the first step that held it
         self.first_token = -1
