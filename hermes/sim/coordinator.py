@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from collections.abc import Sequence as Sequence_
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from simpy import Event
@@ -16,6 +16,7 @@ from hermes.sim.hand_off import HandOff
 from hermes.sim.replica import Replica
 from hermes.sim.routing import RoutingPolicy
 from hermes.sim.sequence import Sequence
+from hermes.sim.tiers.recall import Recall
 from hermes.workload import Workload
 
 __all__ = ["Coordinator", "Route"]
@@ -32,6 +33,7 @@ class Route:
         hand_off: Takes over when the prompt is done; None where replicas serve whole requests.
         overflow_tokens: Pending prompt tokens of every replica above which an idle decode replica
             takes a request whole; None: never.
+        recall: Stored context in front of the prompts, which only some replicas may reach.
     """
 
     replicas: tuple[Replica, ...]
@@ -39,6 +41,7 @@ class Route:
     uniform: bool
     hand_off: HandOff | None = None
     overflow_tokens: int | None = None
+    recall: Recall | None = None
 
 
 class Coordinator:
@@ -131,6 +134,11 @@ class Coordinator:
             )
 
     def _admit(self, route: Route, request: int, now: int, prompt: int, output: int) -> None:
+        recalled = None
+        if route.recall is not None:
+            recalled = route.recall.of(request)
+            prompt += recalled.tokens
+            route = replace(route, replicas=route.recall.candidates(request))
         replicas, reason = self._candidates(route, prompt, output)
         if not replicas:
             self._reason[request] = reason
@@ -141,6 +149,7 @@ class Coordinator:
             replica = helper
         self._replica[request] = replica.index
         sequence = self._sequence(replica, request, now, prompt, output)
+        sequence.recalled = recalled
         sequence.hand_off = route.hand_off is not None and helper is None
         replica.submit(sequence)
 

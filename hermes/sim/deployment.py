@@ -7,7 +7,7 @@ any.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ from hermes.costs.step import StepCost
 from hermes.errors import InfeasibleError, InputError, UnknownNameError
 from hermes.scenario.client import ClientSpec
 from hermes.scenario.pipeline import Generate
+from hermes.scenario.recall import RecallSpec
 from hermes.scenario.scenario import Scenario
 from hermes.sim.batching import BATCHING, BatchingPolicy
 from hermes.sim.limits import EngineLimits
@@ -36,6 +37,8 @@ from hermes.sim.speculation.plan import (
     find_draft_model,
     plan_speculation,
 )
+from hermes.sim.tiers.client import check_hit_rates, plan_kv_use
+from hermes.sim.tiers.plan import KvUse, TierPlans, resolve_tiers
 from hermes.sim.topology import ReplicaSite, Topology, resolve_topology
 
 __all__ = ["ClientPlan", "Deployment", "RoutePlan", "resolve"]
@@ -73,6 +76,7 @@ class ClientPlan:
     hop_latency_s: float = 0.0  # between two pipeline stages
     hop_seconds_per_token: float = 0.0
     speculation: SpeculationPlan | None = None
+    kv: KvUse | None = None  # of tiers; None: it uses none
 
     @property
     def devices(self) -> int:
@@ -92,6 +96,7 @@ class RoutePlan:
     clients: tuple[str, ...]
     policy: type[RoutingPolicy]
     decode: RoutePlan | None = None  # who goes on once the prompt is done
+    recall: RecallSpec | None = None  # stored context in front of the prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,7 @@ class Deployment:
     clients: tuple[ClientPlan, ...]
     routes: dict[str, RoutePlan]  # by pipeline
     topology: Topology
+    tiers: TierPlans = field(default_factory=TierPlans)
 
     @property
     def devices(self) -> int:
@@ -149,7 +155,14 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Deployment:
         for name, stages in scenario.pipelines.items()
     }
     _require_reached(scenario, routes)
-    return Deployment(clients, routes, _topology(scenario, clients))
+    topology = _topology(scenario, clients)
+    return Deployment(clients, routes, topology, _tiers(scenario, clients, topology))
+
+
+def _tiers(scenario: Scenario, clients: tuple[ClientPlan, ...], topology: Topology) -> TierPlans:
+    uses = {client.name: client.kv for client in clients if client.kv is not None}
+    specs = None if scenario.topology is None else scenario.topology.tiers
+    return resolve_tiers(specs, topology, uses)
 
 
 def _topology(scenario: Scenario, clients: tuple[ClientPlan, ...]) -> Topology:
@@ -217,6 +230,7 @@ def _plan(name: str, spec: ClientSpec, scenario: Scenario, folder: Path | None) 
         pipeline_parallel_size=spec.pipeline_parallel_size,
         hop_latency_s=_HOP_LATENCY_S,
         hop_seconds_per_token=_hop_seconds_per_token(spec, model, device),
+        kv=plan_kv_use(spec, model, kv_dtype, batching),
     )
 
 
@@ -335,7 +349,11 @@ def _route_plan(
             f"the clients serve several models, so the stage must name one: {', '.join(models)}",
             f"{field}.model",
         )
-    return _phases(field, candidates, scenario)
+    plan = _phases(field, candidates, scenario)
+    if stage.recall is not None:
+        tiers = [len(client.kv.tiers) if client.kv else 0 for client in candidates]
+        check_hit_rates(stage.recall, tiers, field)
+    return replace(plan, recall=stage.recall)
 
 
 def _phases(field: str, clients: list[ClientPlan], scenario: Scenario) -> RoutePlan:

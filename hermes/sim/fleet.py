@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from hermes.errors import InputError
 from hermes.scenario.units import seconds_to_ticks
 from hermes.sim.clock import Clock
 from hermes.sim.coordinator import Route
@@ -19,9 +20,12 @@ from hermes.sim.pipelined import PipelinedReplica, PipelineShape
 from hermes.sim.replica import Observer, Replica, ReplicaListener, ReplicaSetup
 from hermes.sim.speculation.build import speculative_engine
 from hermes.sim.speculation.replica import SpeculativeReplica
+from hermes.sim.tiers.engine import TieredEngine
+from hermes.sim.tiers.recall import Recall
+from hermes.workload import Workload
 from hermes.workload.streams import stream
 
-__all__ = ["Pools", "RunOptions", "build_routes", "start_replicas"]
+__all__ = ["Pools", "RunOptions", "build_network", "build_routes", "start_replicas"]
 
 Pools = Mapping[str, Sequence[Replica]]
 """Replicas by client."""
@@ -77,8 +81,9 @@ def _start(
 
 
 def _setup(client: ClientPlan, options: RunOptions) -> ReplicaSetup:
+    kind = Engine if client.kv is None else TieredEngine
     return ReplicaSetup(
-        Engine(client.limits, client.order(), client.pipeline_parallel_size),
+        kind(client.limits, client.order(), client.pipeline_parallel_size),
         client.batching(),
         client.costs,
         lambda tokens: seconds_to_ticks(tokens * client.move_seconds_per_token),
@@ -90,15 +95,32 @@ def _setup(client: ClientPlan, options: RunOptions) -> ReplicaSetup:
     )
 
 
+def build_network(env: Clock, deployment: Deployment) -> FlowNetwork:
+    """Return the network of a deployment, with the links of its tiers."""
+    links = (*deployment.topology.links, *deployment.tiers.links)
+    return FlowNetwork(env, links, deployment.topology.contention)
+
+
 def build_routes(
-    env: Clock, deployment: Deployment, pools: Pools, pipelines: Sequence[str], seed: int
+    network: FlowNetwork, deployment: Deployment, pools: Pools, workload: Workload, seed: int
 ) -> tuple[Route, ...]:
     """Return the route of each pipeline."""
-    network = FlowNetwork(env, deployment.topology.links)
-    return tuple(
-        _route(network, deployment, pools, deployment.routes[pipeline], (seed, pipeline))
-        for pipeline in pipelines
-    )
+    routes = []
+    for pipeline in workload.pipeline_names:
+        plan = deployment.routes[pipeline]
+        route = _route(network, deployment, pools, plan, (seed, pipeline))
+        if plan.recall is not None:
+            if workload.prefixes is not None:
+                raise InputError(
+                    "the workload says which prompts share a beginning, so hits come of that; "
+                    "leave this out, or take requests without prefixes",
+                    f"pipelines.{pipeline}.0.generate.recall",
+                )
+            draws = (len(workload), (seed, pipeline))
+            recall = Recall(plan.recall, route.replicas, deployment.tiers, *draws)
+            route = replace(route, recall=recall)
+        routes.append(route)
+    return tuple(routes)
 
 
 def _route(

@@ -59,6 +59,7 @@ class Sequence:
         "reused_tokens",
         "scheduled",
         "slots",
+        "stall_ticks",
         "swapped",
         "target",
         "ticket",
@@ -94,7 +95,8 @@ class Sequence:
         self.awaits_kv = False  # it was found in a tier, when there were no blocks for it
         self.recalled: Recalled | None = None  # stored context in front of its prompt
         self.fetched_tokens = 0  # that came from tiers, all in all
-        self.retrieval_ticks = 0  # spent with blocks given, waiting for KV from tiers
+        self.retrieval_ticks = 0  # before its first step, with blocks, waiting for KV from tiers
+        self.stall_ticks = 0  # in steps that took longer for layers that had not come from tiers
         self.reused_tokens = 0  # prompt tokens found in the cache when it was first admitted
         self.scheduled = -1  # tick of the first step that held it
         self.first_token = -1

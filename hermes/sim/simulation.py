@@ -14,9 +14,12 @@ from hermes.sim.clock import Clock
 from hermes.sim.coordinator import Coordinator
 from hermes.sim.deployment import Deployment, resolve
 from hermes.sim.energy import fleet_joules
-from hermes.sim.fleet import RunOptions, build_routes, start_replicas
+from hermes.sim.fleet import RunOptions, build_network, build_routes, start_replicas
 from hermes.sim.laws import check_drained
+from hermes.sim.link import LinkUse
 from hermes.sim.replica import Observer
+from hermes.sim.tiers.connect import connect_tiers
+from hermes.sim.tiers.store import TierUse
 from hermes.workload import Workload, build_workload
 
 __all__ = ["SimulationResult", "simulate", "simulate_deployment"]
@@ -32,6 +35,8 @@ class SimulationResult:
         gaps: Every gap between two tokens of a request, one log a replica.
         cost_model: Where step times came from.
         workload_source: Where the requests came from.
+        tiers: What each instance of a memory tier did.
+        links: What each link carried.
     """
 
     summary: dict[str, Number]
@@ -39,6 +44,8 @@ class SimulationResult:
     gaps: tuple[TokenGaps, ...]
     cost_model: str
     workload_source: str
+    tiers: tuple[TierUse, ...] = ()
+    links: tuple[LinkUse, ...] = ()
 
 
 def simulate(
@@ -88,9 +95,13 @@ def simulate_deployment(
     coordinator = Coordinator(env, workload, ttft_ticks, on_finished)
     options = RunOptions(fast_forward, check, observer)
     pools = start_replicas(env, deployment, coordinator, options, scenario.seed)
-    coordinator.start(build_routes(env, deployment, pools, workload.pipeline_names, scenario.seed))
-    env.run()
     replicas = [replica for pool in pools.values() for replica in pool]
+    network = build_network(env, deployment)
+    instances = connect_tiers(env, network, deployment.tiers, replicas)
+    coordinator.start(build_routes(network, deployment, pools, workload, scenario.seed))
+    env.run()
+    for instance in instances:
+        instance.check_drained()
     for replica in replicas:
         check_drained(replica.engine)
     names = tuple(f"{name}/{i}" for name, pool in pools.items() for i in range(len(pool)))
@@ -105,4 +116,12 @@ def simulate_deployment(
     )
     gaps = tuple(replica.gaps for replica in replicas)
     summary = summarize(requests, gaps, scenario.slo, fleet)
-    return SimulationResult(summary, requests, gaps, deployment.cost_model, workload.source)
+    return SimulationResult(
+        summary,
+        requests,
+        gaps,
+        deployment.cost_model,
+        workload.source,
+        tuple(instance.use() for instance in instances),
+        network.uses(),
+    )

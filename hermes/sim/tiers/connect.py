@@ -25,7 +25,5 @@ def connect_tiers(
             continue
         chunk = replica.engine.limits.max_num_batched_tokens
         ways = plans.ways[replica.index]
-        replica.connect(
-            KvConnector(env, network, instances, ways, use, replica.costs, chunk)
-        )
+        replica.connect(KvConnector(env, network, instances, ways, use, replica.costs, chunk))
     return instances

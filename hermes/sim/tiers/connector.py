@@ -158,7 +158,7 @@ class KvConnector:
         load.flows -= 1
         if load.flows == 0:
             load.arrived = self._env.now
-            if not self.layerwise:
+            if not self.layerwise and load.sequence.scheduled < 0:
                 load.sequence.retrieval_ticks += load.arrived - load.begun
             self._on_loaded(load.sequence)
 
@@ -180,7 +180,7 @@ class KvConnector:
     def end_step(self, waited: int) -> None:
         """Note that a step has ended, so long after it would have without its loads."""
         for load in self.loads:
-            load.sequence.retrieval_ticks += waited
+            load.sequence.stall_ticks += waited
         self.loads.clear()
 
     # -- writing --------------------------------------------------------------------------------

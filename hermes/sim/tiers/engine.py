@@ -62,6 +62,10 @@ class LoadedFirst:
         """Add a sequence whose KV has come, by when it was given blocks."""
         insort(self._loaded, (serial, sequence))
 
+    def loaded(self) -> list[Sequence]:
+        """Return those whose KV has come."""
+        return [sequence for _, sequence in self._loaded]
+
     def pop_head(self) -> Sequence:
         """Remove and return the head."""
         return self._loaded.pop(0)[1] if self._loaded else self._others.pop_head()
@@ -74,7 +78,8 @@ class TieredEngine(Engine):
 
     def __init__(self, limits: EngineLimits, order: QueueOrder, lanes: int = 1) -> None:
         super().__init__(limits, order, lanes)
-        self.waiting: WaitingQueue = LoadedFirst(self.waiting)
+        self.waiting: WaitingQueue
+        self.waiting = self._queue = LoadedFirst(self.waiting)
         self.source: PrefixSource | None = None
         self._loading: dict[int, tuple[int, Sequence]] = {}  # by request: serial and sequence
         self._serials = count()
@@ -222,14 +227,13 @@ class TieredEngine(Engine):
         serial, _ = self._loading.pop(sequence.request_id)
         sequence.loaded = self.holdings.filled(sequence)
         self._enqueue(sequence)
-        if isinstance(self.waiting, LoadedFirst):
-            self.waiting.push_loaded(serial, sequence)
+        self._queue.push_loaded(serial, sequence)
 
     def _promised(self) -> int:
         """Return the blocks that others have yet to take for their prompts; see `Engine`."""
         blocks_for, parked = self.limits.blocks_for, self.holdings.parked
         coming = [sequence for _, sequence in self._loading.values()]
-        coming += [sequence for sequence in self.waiting if sequence.loaded]
+        coming += self._queue.loaded()
         rest = sum(
             max(0, blocks_for(s.target) - blocks_for(parked[s.request_id].slots)) for s in coming
         )

@@ -190,9 +190,7 @@ class _Builder:
                 f"tier {name!r} (shared_by: {terms.spec.shared_by}): {error.message}", field
             ) from None
         if terms.spec.transfer == "staged":
-            return Way(
-                instance, _legs((medium,), reading), _legs(writing, (medium,))
-            )
+            return Way(instance, _legs((medium,), reading), _legs(writing, (medium,)))
         return Way(instance, ((medium, *reading),), ((*writing, medium),))
 
     def _place(self, replica: int, spec: TierSpec) -> str:
@@ -222,9 +220,7 @@ class _Builder:
             self._add(Link(plan.name, terms.bandwidth, terms.latency))
         return self._numbers[plan.name]
 
-    def _between(
-        self, replica: int, tier: str, spec: TierSpec, to_store: bool
-    ) -> tuple[str, ...]:
+    def _between(self, replica: int, tier: str, spec: TierSpec, to_store: bool) -> tuple[str, ...]:
         """Return the links between an instance's medium and a replica."""
         if spec.link_gb_per_s is not None:
             return (self._own_link(replica, tier, spec, to_store),)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
-from hermes.errors import InputError
 from hermes.scenario.recall import HotHome, RecallSpec
 from hermes.sim.replica import Replica
 from hermes.sim.tiers.lookup import Recalled
@@ -16,32 +15,7 @@ from hermes.workload import draw_lengths
 from hermes.workload.choices import choose
 from hermes.workload.streams import stream
 
-__all__ = ["Recall", "check_recall"]
-
-
-def check_recall(spec: RecallSpec, tiers: Sequence[int], shared_prefixes: bool) -> None:
-    """Refuse, before time starts, stated context that contradicts the rest of a scenario.
-
-    Args:
-        spec: What is stated.
-        tiers: How many tiers each client has that serves the stage.
-        shared_prefixes: Whether the workload says itself what prompts share.
-
-    Raises:
-        InputError: more hit rates than tiers, or hits that both come and are stated.
-    """
-    if shared_prefixes:
-        raise InputError(
-            "the workload says which prompts share a beginning, so hits come of that; stated "
-            "context cannot stand in front of it",
-            "recall",
-        )
-    fewest = min(tiers)
-    if isinstance(spec.hit_rate, tuple) and len(spec.hit_rate) > fewest:
-        raise InputError(
-            f"{len(spec.hit_rate)} hit rates for {fewest} tiers (a client's kv_tiers)",
-            "recall.hit_rate",
-        )
+__all__ = ["Recall"]
 
 
 class Recall:
@@ -106,19 +80,18 @@ def _homes(
 ) -> list[int]:
     uniform = draws("home").random(count)
     if not isinstance(spec.home, HotHome):
-        return np.floor(uniform * replicas).astype(np.int64).tolist()
+        return list(map(int, np.floor(uniform * replicas)))
     hot = spec.home.hot
     centres = draws("centres").integers(replicas, size=hot.centres).tolist()
     weights = [
         math.fsum(math.exp(-((at - centre) ** 2) / (2 * hot.sigma**2)) for centre in centres)
         for at in range(replicas)
     ]
-    return choose(weights, uniform).tolist()
+    return list(map(int, choose(weights, uniform)))
 
 
 def _levels(rates: tuple[float, ...], count: int, rng: np.random.Generator) -> list[int]:
     """Return the first tier that holds each request's context; -1 where none does."""
     drawn = rng.random((count, len(rates))) < np.array(rates)
     missed = np.logical_not(drawn.any(axis=1))
-    levels = np.where(missed, -1, drawn.argmax(axis=1))
-    return levels.tolist()
+    return list(map(int, np.where(missed, -1, drawn.argmax(axis=1))))
