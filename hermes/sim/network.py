@@ -132,20 +132,19 @@ class FlowNetwork:
     def estimate(self, path: Sequence[str], size_bytes: int) -> int:
         """Return the ticks a transfer would take now, if no other came after it.
 
-        On each link it shares alike with those that flow there, until they are done; what holds
-        them back elsewhere is left out, so with it the transfer takes less.
+        On each link it shares alike with those that flow or are about to, until they are done;
+        what holds them back elsewhere is left out, so with it the transfer takes less.
         """
         names = tuple(path)
         route, now = self._paths.get(names) or self._path(names), self._env.now
         size, ticks = size_bytes * GRAINS, 0
         if route.peak is not None:
             ticks = -(-size // route.peak)
+        coming = [flow for _, _, flow in self._turns if flow.share is None and not flow.ended]
         for lane in route.lanes:
-            if lane.capacity is not None and lane.flows:
-                ahead = sum(
-                    min(size, flow.size_bytes * GRAINS - flow.grains_sent(now))
-                    for flow in lane.flows.values()
-                )
+            if lane.capacity is not None:
+                flows = [*lane.flows.values(), *(f for f in coming if lane in f.path.lanes)]
+                ahead = sum(min(size, f.size_bytes * GRAINS - f.grains_sent(now)) for f in flows)
                 ticks = max(ticks, -(-(size + ahead) // lane.capacity))
         return route.latency + ticks
 

@@ -125,8 +125,12 @@ class KvConnector:
     def _fetch_ticks(self, tokens: dict[int, int]) -> int:
         """Return about how long so many tokens of each tier take under the present load."""
         size, estimate = self.use.token_bytes, self._network.estimate
+        decided = [plan.by_level() for plan in self._plans.values()]  # in the step being formed
         return max(
-            sum(estimate(leg, count * size) for leg in self.ways[level].reading)
+            sum(
+                estimate(leg, (count + sum(plan.get(level, 0) for plan in decided)) * size)
+                for leg in self.ways[level].reading
+            )
             for level, count in tokens.items()
         )
 
