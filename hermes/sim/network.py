@@ -139,13 +139,13 @@ class FlowNetwork:
         route, now = self._paths.get(names) or self._path(names), self._env.now
         size, ticks = size_bytes * GRAINS, 0
         if route.peak is not None:
-            ticks = -(-size // route.peak)
+            ticks = max(0, -((SLACK - size) // route.peak))
         coming = [flow for _, _, flow in self._turns if flow.share is None and not flow.ended]
         for lane in route.lanes:
             if lane.capacity is not None:
                 flows = [*lane.flows.values(), *(f for f in coming if lane in f.path.lanes)]
                 ahead = sum(min(size, f.size_bytes * GRAINS - f.grains_sent(now)) for f in flows)
-                ticks = max(ticks, -(-(size + ahead) // lane.capacity))
+                ticks = max(ticks, -((SLACK - size - ahead) // lane.capacity))
         return route.latency + ticks
 
     def use(self, name: str) -> LinkUse:

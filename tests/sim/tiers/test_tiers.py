@@ -21,7 +21,9 @@ FAR = {"far": {"shared_by": "all", "bandwidth_gb_per_s": 1.0, "link_gb_per_s": 1
 NO_HBM = limits(enable_prefix_caching=False)
 
 
-def run(plan: Deployment, requests, ids=None, block_tokens: int = 16, **options) -> SimulationResult:
+def run(
+    plan: Deployment, requests, ids=None, block_tokens: int = 16, **options
+) -> SimulationResult:
     prefixes = None if ids is None else Prefixes(block_tokens, tuple(map(tuple, ids)))
     traffic = workload(requests, prefixes=prefixes)
     return simulate_deployment(SCENARIO, plan, traffic, check=True, **options)
@@ -223,9 +225,14 @@ def test_an_instant_tier_without_limit_hits_like_an_endless_device_cache(drawn) 
     (tier,) = with_tier.tiers
     endless = tiered(instant, {"fetch": "never", "write_back": "never"}, bounds=limits())
     counted = []
-    run(endless, requests, ids, observer=lambda replica, now, batch: counted.extend(
-        sequence.reused_tokens for sequence, _ in batch.prefills
-    ))
+    run(
+        endless,
+        requests,
+        ids,
+        observer=lambda replica, now, batch: counted.extend(
+            sequence.reused_tokens for sequence, _ in batch.prefills
+        ),
+    )
     assert tier.hit_tokens == sum(counted)
 
 
