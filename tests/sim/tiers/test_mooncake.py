@@ -1,4 +1,4 @@
-"""Emergent hits on a recorded trace, beside what its block hashes say an endless cache would hit."""
+"""Emergent hits on a recorded trace, beside what an endless cache would hit by its hashes."""
 
 from __future__ import annotations
 
