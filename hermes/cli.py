@@ -44,6 +44,7 @@ class Listing(StrEnum):
 
     devices = "devices"
     models = "models"
+    indexes = "indexes"
     metrics = "metrics"
     policies = "policies"
 
@@ -415,7 +416,7 @@ def profile(
 
 @app.command()
 def catalog(listing: Listing, as_json: AsJson = False) -> None:
-    """List what Hermes knows: devices, models, metrics or policies."""
+    """List what Hermes knows: devices, models, indexes, metrics or policies."""
     from hermes.sim.explain import list_known
 
     rows = list_known(listing.value)

@@ -8,24 +8,21 @@ from functools import partial
 
 import numpy as np
 
-from hermes.errors import InputError
 from hermes.scenario.units import seconds_to_ticks
 from hermes.sim.clock import Clock
-from hermes.sim.coordinator import Route
 from hermes.sim.deployment import ClientPlan, Deployment, RoutePlan
 from hermes.sim.engine import Engine
 from hermes.sim.hand_off import HandOff
 from hermes.sim.network import FlowNetwork
 from hermes.sim.pipelined import PipelinedReplica, PipelineShape
 from hermes.sim.replica import Observer, Replica, ReplicaListener, ReplicaSetup
+from hermes.sim.route import Route
 from hermes.sim.speculation.build import speculative_engine
 from hermes.sim.speculation.replica import SpeculativeReplica
 from hermes.sim.tiers.engine import TieredEngine
-from hermes.sim.tiers.recall import Recall
-from hermes.workload import Workload
 from hermes.workload.streams import stream
 
-__all__ = ["Pools", "RunOptions", "build_network", "build_routes", "start_replicas"]
+__all__ = ["Pools", "RunOptions", "build_network", "build_route", "start_replicas"]
 
 Pools = Mapping[str, Sequence[Replica]]
 """Replicas by client."""
@@ -101,38 +98,18 @@ def build_network(env: Clock, deployment: Deployment) -> FlowNetwork:
     return FlowNetwork(env, links, deployment.topology.contention)
 
 
-def build_routes(
-    network: FlowNetwork, deployment: Deployment, pools: Pools, workload: Workload, seed: int
-) -> tuple[Route, ...]:
-    """Return the route of each pipeline."""
-    routes = []
-    for pipeline in workload.pipeline_names:
-        plan = deployment.routes[pipeline]
-        route = _route(network, deployment, pools, plan, (seed, pipeline))
-        if plan.recall is not None:
-            if workload.prefixes is not None:
-                raise InputError(
-                    "the workload says which prompts share a beginning, so hits come of that; "
-                    "leave this out, or take requests without prefixes",
-                    f"pipelines.{pipeline}.0.generate.recall",
-                )
-            draws = (len(workload), (seed, pipeline))
-            recall = Recall(plan.recall, route.replicas, deployment.tiers, *draws)
-            route = replace(route, recall=recall)
-        routes.append(route)
-    return tuple(routes)
-
-
-def _route(
+def build_route(
     network: FlowNetwork,
     deployment: Deployment,
     pools: Pools,
     plan: RoutePlan,
-    seed: tuple[int, str],
+    seed: int,
+    name: str,
 ) -> Route:
+    """Return the route of a stage's calls; `name` is that of its routing policy's random stream."""
     replicas = _replicas(pools, plan)
     limits = {(r.engine.limits.max_model_len, r.engine.limits.num_blocks) for r in replicas}
-    policy = plan.policy(stream(seed[0], "routing", seed[1]))
+    policy = plan.policy(stream(seed, "routing", name))
     uniform = len(limits) == 1
     if plan.decode is None:
         return Route(replicas, policy, uniform)
@@ -142,7 +119,7 @@ def _route(
         network,
         deployment.topology,
         _replicas(pools, plan.decode),
-        plan.decode.policy(stream(seed[0], "routing", seed[1], "decode")),
+        plan.decode.policy(stream(seed, "routing", name, "decode")),
         prefill.kv_bytes_per_token,
         decode.overflow_tokens,
     )

@@ -68,6 +68,16 @@ class FlowNetwork:
 
     # -- what others use ------------------------------------------------------------------------
 
+    @property
+    def env(self) -> Clock:
+        """Its time."""
+        return self._env
+
+    @property
+    def now(self) -> int:
+        """The current tick."""
+        return self._env.now
+
     def transfer(
         self,
         path: Sequence[str],

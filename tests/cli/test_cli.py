@@ -216,7 +216,7 @@ class TestStudy:
 
 
 class TestLookingThingsUp:
-    @pytest.mark.parametrize("listing", ["devices", "models", "metrics", "policies"])
+    @pytest.mark.parametrize("listing", ["devices", "models", "indexes", "metrics", "policies"])
     def test_catalogs_are_listed(self, hermes, listing: str) -> None:
         rows = json.loads(hermes("catalog", listing, "--json").out)
         assert rows

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hermes.catalog import Model
 from hermes.costs.memory import kv_bytes_per_token
 from hermes.errors import InfeasibleError, InputError
-from hermes.scenario.client import ClientSpec
+from hermes.scenario.clients import LlmClientSpec
 from hermes.scenario.recall import RecallSpec
 from hermes.sim.batching import BatchingPolicy
 from hermes.sim.tiers.plan import KvUse
@@ -16,7 +16,7 @@ __all__ = ["check_hit_rates", "plan_kv_use"]
 
 
 def plan_kv_use(
-    spec: ClientSpec, model: Model, kv_dtype: str, batching: type[BatchingPolicy]
+    spec: LlmClientSpec, model: Model, kv_dtype: str, batching: type[BatchingPolicy]
 ) -> KvUse | None:
     """Return how a client uses tiers; None where it uses none.
 
@@ -38,7 +38,7 @@ def plan_kv_use(
     )
 
 
-def _check(spec: ClientSpec, batching: type[BatchingPolicy]) -> None:
+def _check(spec: LlmClientSpec, batching: type[BatchingPolicy]) -> None:
     twice = [name for name in spec.kv_tiers if spec.kv_tiers.count(name) > 1]
     if twice:
         raise InputError(f"tier {twice[0]!r} is listed twice", "kv_tiers")
@@ -63,7 +63,7 @@ def _check(spec: ClientSpec, batching: type[BatchingPolicy]) -> None:
         _check_layerwise(spec)
 
 
-def _check_layerwise(spec: ClientSpec) -> None:
+def _check_layerwise(spec: LlmClientSpec) -> None:
     if spec.pipeline_parallel_size > 1:
         raise InfeasibleError(
             "layer by layer is not modelled with pipeline_parallel_size above 1", "kv_load"
