@@ -121,7 +121,10 @@ def simulate_deployment(
         joules=fleet_joules(deployment, pools, stations, requests),
     )
     gaps = tuple(replica.gaps for replica in replicas)
-    summary = summarize(requests, gaps, scenario.slo, fleet)
+    limit = scenario.workload.limit
+    duration = limit.duration_s if limit else None
+    window = None if duration is None else seconds_to_ticks(duration)
+    summary = summarize(requests, gaps, scenario.slo, fleet, window)
     return SimulationResult(
         summary,
         requests,
