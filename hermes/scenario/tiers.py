@@ -32,6 +32,9 @@ class TierSpec(Spec):
     """Of one instance; default: without limit."""
     bandwidth_gb_per_s: Positive | None = None
     """Of one instance, reads and writes together; default: the medium's."""
+    stream_gb_per_s: Positive | None = None
+    """Most that one transfer gets of it, where an instance is many devices side by side; default:
+    all of it."""
     latency_us: NonNegative | None = None
     """Before the first byte; default: the medium's, and 0 without one."""
     link_gb_per_s: Positive | None = None

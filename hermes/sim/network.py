@@ -139,7 +139,9 @@ class FlowNetwork:
                 lane.bytes += flow.sent // GRAINS
             self._set_alarm(self._env.now)
 
-    def estimate(self, path: Sequence[str], size_bytes: int) -> int:
+    def estimate(
+        self, path: Sequence[str], size_bytes: int, max_bytes_per_second: float | None = None
+    ) -> int:
         """Return the ticks a transfer would take now, if no other came after it.
 
         On each link it shares alike with those that flow or are about to, until they are done;
@@ -147,9 +149,11 @@ class FlowNetwork:
         """
         names = tuple(path)
         route, now = self._paths.get(names) or self._path(names), self._env.now
-        size, ticks = size_bytes * GRAINS, 0
-        if route.peak is not None:
-            ticks = max(0, -((SLACK - size) // route.peak))
+        size, ticks, widest = size_bytes * GRAINS, 0, route.peak
+        if max_bytes_per_second is not None:
+            widest = _narrower(widest, max_bytes_per_second)
+        if widest is not None:
+            ticks = max(0, -((SLACK - size) // widest))
         coming = [flow for _, _, flow in self._turns if flow.share is None and not flow.ended]
         for lane in route.lanes:
             if lane.capacity is not None:

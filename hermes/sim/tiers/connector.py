@@ -124,15 +124,16 @@ class KvConnector:
 
     def _fetch_ticks(self, tokens: dict[int, int]) -> int:
         """Return about how long so many tokens of each tier take under the present load."""
-        size, estimate = self.use.token_bytes, self._network.estimate
         decided = [plan.by_level() for plan in self._plans.values()]  # in the step being formed
-        return max(
-            sum(
-                estimate(leg, (count + sum(plan.get(level, 0) for plan in decided)) * size)
+        longest = 0
+        for level, count in tokens.items():
+            size = (count + sum(plan.get(level, 0) for plan in decided)) * self.use.token_bytes
+            ticks = sum(
+                self._network.estimate(leg, size, self._most(level, leg))
                 for leg in self.ways[level].reading
             )
-            for level, count in tokens.items()
-        )
+            longest = max(longest, ticks)
+        return longest
 
     def _compute_ticks(self, begin: int, end: int) -> int:
         """Return how long the prompt tokens from one to another take in steps of their own."""
@@ -155,7 +156,7 @@ class KvConnector:
         for level, count in tokens.items():
             size = count * self.use.token_bytes
             done = partial(self._read, load, level, size)
-            self._carry(self.ways[level].reading, size, done)
+            self._carry(level, self.ways[level].reading, size, done)
 
     def _read(self, load: _Load, level: int, size: int) -> None:
         self.instances[level].bytes_read += size
@@ -218,7 +219,8 @@ class KvConnector:
             return
         tier = self.instances[level]
         tier.incoming.update(dict.fromkeys(keys))
-        self._carry(self.ways[level].writing, size, partial(self._written, tier, keys, size))
+        written = partial(self._written, tier, keys, size)
+        self._carry(level, self.ways[level].writing, size, written)
 
     def _written(self, tier: TierInstance, keys: list[Hashable], size: int) -> None:
         tier.bytes_written += size
@@ -226,10 +228,16 @@ class KvConnector:
             del tier.incoming[key]
             tier.store.enter(key, self.use.block_bytes)
 
-    def _carry(self, legs: Legs, size: int, on_done: Callable[[], None]) -> None:
+    def _carry(self, level: int, legs: Legs, size: int, on_done: Callable[[], None]) -> None:
         first, rest = legs[0], legs[1:]
-        after = partial(self._carry, rest, size, on_done) if rest else on_done
-        self._network.transfer(first, size, after)
+        after = partial(self._carry, level, rest, size, on_done) if rest else on_done
+        most = self._most(level, first)
+        self._network.transfer(first, size, after, max_bytes_per_second=most)
+
+    def _most(self, level: int, leg: tuple[str, ...]) -> float | None:
+        """Return the bytes a second that one transfer gets at most; None where all there is."""
+        plan = self.instances[level].plan
+        return plan.stream if plan.name in leg else None
 
 
 def _nobody(sequence: Sequence) -> None:

@@ -67,6 +67,7 @@ class InstancePlan:
     place: str
     capacity: int | None
     eviction: type[EvictionPolicy]
+    stream: float | None = None  # bytes a second that one transfer gets at most
 
     @property
     def name(self) -> str:
@@ -213,7 +214,9 @@ class _Builder:
                 f"holds {size:,} bytes, less than one KV block of {use.block_bytes:,}",
                 f"topology.tiers.{tier}.capacity_gb",
             )
-        plan = InstancePlan(tier, place, size, terms.eviction)
+        stream = terms.spec.stream_gb_per_s
+        most = None if stream is None else stream * _GB
+        plan = InstancePlan(tier, place, size, terms.eviction, most)
         if plan.name not in self._numbers:
             self._numbers[plan.name] = len(self.instances)
             self.instances.append(plan)
