@@ -83,8 +83,8 @@ Requests of {requests:,} completed within the 10 s, ours / *the authors'*:
 
 {free}
 
-And the 50th / 90th / 99th percentile of their end-to-end latency, in seconds. They are the survivors
-of the window: a place that completes few of them can have low percentiles.
+And the 50th / 90th / 99th percentile of their end-to-end latency, in seconds: of the survivors
+of the window, so a place that completes few of them can have low percentiles.
 
 {latencies}
 
