@@ -35,7 +35,7 @@ Overrides = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")]
 StudyOut = Annotated[
-    Path, typer.Argument(help="Folder that `hermes sweep` wrote.", show_default=False)
+    str, typer.Argument(help="Folder or URL that `hermes sweep` wrote.", show_default=False)
 ]
 
 
@@ -93,7 +93,12 @@ def simulate(
     scenario: ScenarioPath,
     overrides: Overrides = [],  # noqa: B006
     out: Annotated[
-        Path | None, typer.Option(help="Folder for summary.json and requests.parquet.")
+        Path | None,
+        typer.Option(help="Folder for summary.json, requests.parquet and stages.parquet."),
+    ] = None,
+    breakdown: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw where the time of a request goes."),
     ] = None,
     gate: Annotated[
         bool, typer.Option("--gate", help="Exit with 1 when the scenario misses its SLO.")
@@ -110,6 +115,7 @@ def simulate(
 ) -> None:
     """Simulate one scenario and print its metrics."""
     from hermes import __version__
+    from hermes.metrics import stage_means
     from hermes.results.run_folder import write_run
     from hermes.results.terminal import error_bars_text, simulation_text
     from hermes.scenario.loading import read_scenario
@@ -137,8 +143,13 @@ def simulate(
         "workload": result.workload_source,
         "cost_model": result.cost_model,
         **result.summary,
+        "stages": stage_means(result.requests.stages),
         **bars,
     }
+    if breakdown is not None:
+        from hermes.results.breakdown import write_breakdown
+
+        write_breakdown(breakdown, source.scenario.name, result.requests)
     if out is not None:
         write_run(out, summary, result.requests)
     if as_json:
@@ -148,7 +159,8 @@ def simulate(
         if error_bars:
             typer.echo("\n" + error_bars_text(summary))
         if out is not None:
-            typer.echo(f"\nwrote {out / 'summary.json'} and {out / 'requests.parquet'}")
+            files = ("summary.json", "requests.parquet", "stages.parquet")
+            typer.echo("\nwrote " + ", ".join(str(out / file) for file in files))
     attained = result.summary["slo_attainment"] or 0.0
     if gate and attained < source.scenario.slo.attainment:
         raise typer.Exit(1)
@@ -198,7 +210,11 @@ def sweep(
     ],
     overrides: Overrides = [],  # noqa: B006
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the results. [default: runs/<study name>]")
+        str | None,
+        typer.Option(
+            help="Folder for the results, or the URL of one in an object store (s3, gs, abfs). "
+            "[default: runs/<study name>]"
+        ),
     ] = None,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster to use. [default: a local one, started here]")
@@ -220,7 +236,7 @@ def sweep(
     from hermes.sweeps import load_study, run_study
 
     loaded = load_study(study, overrides)
-    folder = out or Path("runs") / loaded.name
+    folder = out or str(Path("runs") / loaded.name)
     outcome = run_study(
         loaded,
         folder,
@@ -451,7 +467,7 @@ def schema(
         typer.echo(json.dumps(scenario_schema(), indent=2))
 
 
-def _print_front(folder: Path) -> None:
+def _print_front(folder: str) -> None:
     from hermes.results import front_text
 
     typer.echo(front_text(folder))

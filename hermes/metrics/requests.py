@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,15 @@ class RequestColumns:
     right: NDArray[np.int64]
     reason: tuple[str, ...]
     stages: StageColumns
+
+    def between(self, low: int, high: int | None) -> RequestColumns:
+        """Return the requests from number `low` on and before `high`, numbered from 0."""
+        cut: dict[str, Any] = {"stages": self.stages.between(low, high)}
+        for column in fields(self):
+            values = getattr(self, column.name)
+            if isinstance(values, np.ndarray) or column.name == "reason":
+                cut[column.name] = values[low:high]
+        return replace(self, **cut)
 
     @property
     def completed(self) -> NDArray[np.bool_]:

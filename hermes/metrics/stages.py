@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,18 @@ class StageColumns:
 
     def __len__(self) -> int:
         return len(self.request)
+
+    def between(self, low: int, high: int | None) -> StageColumns:
+        """Return the visits of requests from number `low` on and before `high`, from 0 on."""
+        first = int(np.searchsorted(self.request, low))
+        last = len(self) if high is None else int(np.searchsorted(self.request, high))
+        cut: dict[str, Any] = {
+            column.name: values[first:last]
+            for column in fields(self)
+            if isinstance(values := getattr(self, column.name), np.ndarray)
+        }
+        cut["request"] = cut["request"] - low
+        return replace(self, **cut)
 
     @property
     def end(self) -> _Ticks:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hermes.sim.hand_off import HandOff
 from hermes.sim.replica import Replica
-from hermes.sim.routing import RoutingPolicy
+from hermes.sim.routing import RoutedRequest, RoutingPolicy
 from hermes.sim.tiers.lookup import Recalled
 from hermes.sim.tiers.recall import Recall
 
@@ -54,14 +54,17 @@ class Route:
         """Return the stored context in front of a request's prompt, if there is any."""
         return None if self.recall is None else self.recall.of(request)
 
-    def pick(self, request: int, now: int, prompt: int, output: int) -> Pick:
-        """Choose a replica for a request's call of so many prompt and output tokens."""
-        replicas = self.replicas if self.recall is None else self.recall.candidates(request)
+    def pick(self, now: int, request: RoutedRequest) -> Pick:
+        """Choose a replica for a call."""
+        prompt, output = request.prompt_tokens, request.output_tokens
+        replicas = self.replicas
+        if self.recall is not None:
+            replicas = self.recall.candidates(request.number)
         candidates, reason = self._candidates(replicas, prompt, output)
         if not candidates:
             return Pick(None, reason=reason)
         one = len(candidates) == 1
-        replica = candidates[0] if one else self.policy.choose(candidates, now)
+        replica = candidates[0] if one else self.policy.choose(candidates, now, request)
         helper = self._helper(candidates, prompt, output)
         if helper is not None:
             return Pick(helper)

@@ -35,6 +35,7 @@ class SchedulerState:
         "_order",
         "_running",
         "arrived",
+        "awaited_output_tokens",
         "decoding",
         "fetching",
         "handed",
@@ -48,6 +49,7 @@ class SchedulerState:
         "preempted",
         "prefilling",
         "queued_blocks",
+        "queued_output_tokens",
         "queued_tokens",
         "resumed",
         "steps",
@@ -61,6 +63,8 @@ class SchedulerState:
         self.steps = 0  # completed
         self.queued_blocks = 0  # that the waiting sequences will take, as far as is known
         self.queued_tokens = 0  # that they have to compute
+        self.queued_output_tokens = 0  # that they have yet to sample
+        self.awaited_output_tokens = 0  # that those have yet to sample whose KV is on its way
         tickets = count()
         self.lanes = [
             Lane(DecodeGroup(limits.block_size), [], RunningList(order.ranked, tickets))
@@ -117,6 +121,14 @@ class SchedulerState:
             s.target - s.computed for lane in self.lanes for s in lane.prefilling
         )
 
+    def remaining_output_tokens(self) -> int:
+        """Return the output tokens its requests have yet to sample, which no scheduler knows."""
+        tokens = self.queued_output_tokens + self.awaited_output_tokens
+        for lane in self.lanes:
+            tokens += lane.decoding.remaining_tokens()
+            tokens += sum(s.final_context + 1 - s.target for s in lane.prefilling)
+        return tokens + sum(s.final_context - s.computed for s in self.arrived)
+
     def rejection(self, prompt_tokens: int, output_tokens: int) -> str:
         """Return why a request can never be served here, or an empty string."""
         if prompt_tokens + output_tokens > self.limits.max_model_len:
@@ -164,6 +176,7 @@ class SchedulerState:
     def _enqueue(self, sequence: Sequence) -> None:
         self.queued_blocks -= -sequence.target // self.limits.block_size
         self.queued_tokens += sequence.target
+        self.queued_output_tokens += sequence.final_context + 1 - sequence.target
         if self._order.ranked:
             sequence.rank = (self._order.rank(sequence), sequence.arrival, sequence.request_id)
 
@@ -175,6 +188,7 @@ class SchedulerState:
         self.waiting.pop_head()
         self.queued_blocks += -sequence.target // self.limits.block_size
         self.queued_tokens -= sequence.target
+        self.queued_output_tokens -= sequence.final_context + 1 - sequence.target
 
     def _reserve(self) -> int:
         return self.limits.watermark_blocks if self.num_running else 0

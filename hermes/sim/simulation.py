@@ -21,6 +21,7 @@ from hermes.sim.replica import Observer
 from hermes.sim.request_log import RequestLog
 from hermes.sim.tiers.connect import connect_tiers
 from hermes.sim.tiers.store import TierUse
+from hermes.sim.users import own_arrivals
 from hermes.sim.ways import build_ways
 from hermes.workload import Workload, build_workload
 
@@ -93,6 +94,7 @@ def simulate_deployment(
         SimulationError: with `check`, when a law is broken.
     """
     env = Clock(initial_time=0)
+    workload = own_arrivals(workload)
     ttft_ticks = seconds_to_ticks((scenario.slo.ttft_ms or 0) / 1000)
     stage_names = tuple(deployment.pipelines[name].stage_names for name in workload.pipeline_names)
     log = RequestLog(workload, stage_names)
