@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hermes.metrics import PARTS
 from hermes.sim.deployment import Deployment
 from hermes.sim.simulation import SimulationResult, simulate_deployment
 from hermes.workload import Prefixes
@@ -253,3 +254,23 @@ def test_under_load_what_was_cheaper_no_longer_is() -> None:
     many = [(0, 1000, 1)] + [(SECOND, 1000, 1)] * 8
     (tier,) = run(plan, many, [ids] * 9).tiers
     assert 0 < tier.bytes_read < 8 * 992 * TOKEN_BYTES  # alone 5 ms, against 11 ms of computing
+
+
+@pytest.mark.parametrize("load", ["whole", "layerwise"])
+def test_the_breakdown_tells_retrieval_apart_and_adds_up(load: str) -> None:
+    plan = tiered(FAR, {"load": load}, bounds=NO_HBM, costs=linear(100, 0.1, 0))
+    columns = run(plan, *twice()).requests
+    stages = columns.stages
+    first, second = (
+        {part: int(stages.of_requests(part, 2)[request]) for part in PARTS} for request in (0, 1)
+    )
+    assert first["retrieval"] == 0
+    assert second["queue"] == 0
+    computed = round((100 + 8 * 0.1) * US)
+    assert second["compute"] == computed
+    moved = 992 * TOKEN_BYTES * 1000
+    waited = moved if load == "whole" else moved + -(-computed // 4) - computed
+    assert second["retrieval"] == pytest.approx(waited, abs=2000)
+    assert sum(second.values()) == int(columns.finished[1] - columns.arrival[1])
+    assert columns.fetched_tokens.tolist() == [0, 992]
+    assert columns.reused_tokens.tolist() == [0, 0]
