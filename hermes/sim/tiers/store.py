@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hermes.errors import SimulationError
 from hermes.sim.tiers.eviction import EvictionPolicy
 
-__all__ = ["TierStore", "TierUse"]
+__all__ = ["TierStore", "TierUse", "tier_facts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,26 @@ class TierUse:
         """Share of the tokens asked for that were found; None where none were asked for."""
         asked = self.hit_tokens + self.missed_tokens
         return self.hit_tokens / asked if asked else None
+
+
+def tier_facts(uses: Sequence[TierUse]) -> dict[str, dict[str, Any]]:
+    """Return what each tier did, all its instances together; the peak is that of the fullest."""
+    facts: dict[str, dict[str, Any]] = {}
+    for name in dict.fromkeys(use.tier for use in uses):
+        mine = [use for use in uses if use.tier == name]
+        hits = sum(use.hit_tokens for use in mine)
+        asked = hits + sum(use.missed_tokens for use in mine)
+        facts[name] = {
+            "instances": len(mine),
+            "hit_rate": hits / asked if asked else None,
+            "hit_tokens": hits,
+            "missed_tokens": asked - hits,
+            "bytes_read": sum(use.bytes_read for use in mine),
+            "bytes_written": sum(use.bytes_written for use in mine),
+            "evictions": sum(use.evictions for use in mine),
+            "peak_bytes": max(use.peak_bytes for use in mine),
+        }
+    return facts
 
 
 class TierStore:

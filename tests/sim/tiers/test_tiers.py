@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hermes.metrics import PARTS
+from hermes.scenario import build_scenario
+from hermes.sim import simulate
 from hermes.sim.deployment import Deployment
 from hermes.sim.simulation import SimulationResult, simulate_deployment
 from hermes.workload import Prefixes
@@ -274,3 +279,59 @@ def test_the_breakdown_tells_retrieval_apart_and_adds_up(load: str) -> None:
     assert sum(second.values()) == int(columns.finished[1] - columns.arrival[1])
     assert columns.fetched_tokens.tolist() == [0, 992]
     assert columns.reused_tokens.tolist() == [0, 0]
+
+
+def test_what_device_memory_gives_up_goes_to_the_nearest_tier_and_comes_back() -> None:
+    tiers = {"near": FAR["far"], "far": FAR["far"]}
+    plan = tiered(tiers, {"write_back": "evict"}, bounds=limits(num_blocks=70))
+    ids, others = list(range(62)), list(range(500, 562))
+    requests = [(0, 1000, 1), (SECOND, 1000, 1), (2 * SECOND, 1000, 1)]
+    result = run(plan, requests, [ids, others, ids])
+    near, far = result.tiers
+    assert near.bytes_written > 0
+    assert far.bytes_written == 0
+    kept = int(result.requests.reused_tokens[2])
+    assert kept + int(result.requests.fetched_tokens[2]) == 992
+    assert near.hit_tokens > 40 * 16
+
+
+def test_stages_of_a_pipeline_in_flight_share_one_queue_of_loads() -> None:
+    mapping = {
+        "workload": {
+            "requests": {
+                "prefix_repetition": {
+                    "prefix_tokens": 2048,
+                    "suffix_tokens": 100,
+                    "num_prefixes": 3,
+                    "output_tokens": 20,
+                }
+            },
+            "arrivals": {"process": "poisson", "rate_per_s": 30},
+            "limit": {"requests": 120},
+        },
+        "topology": {"tiers": {"host": {"medium": "ddr5-host", "capacity_gb": 2.0}}},
+        "clients": {
+            "chat": {
+                "model": "llama-3.1-8b",
+                "device": "h100-sxm",
+                "pipeline_parallel_size": 2,
+                "num_gpu_blocks_override": 400,
+                "enable_prefix_caching": False,
+                "max_model_len": 4096,
+                "kv_tiers": ["host"],
+            }
+        },
+    }
+    result = simulate(build_scenario(mapping), check=True)
+    assert result.summary["completed"] == 120
+    assert result.tiers[0].hit_tokens > 60 * 2048
+
+
+def test_the_examples_of_the_page_are_scenarios() -> None:
+    page = Path(__file__).resolve().parents[3] / "docs" / "kv-tiers.md"
+    first, second = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    mapping = yaml.safe_load(first)
+    mapping["workload"] = {"requests": {"sample": "chat"}, "limit": {"requests": 5}}
+    assert simulate(build_scenario(mapping)).summary["completed"] == 5
+    mapping |= yaml.safe_load(second)
+    assert simulate(build_scenario(mapping)).summary["completed"] == 5
