@@ -142,6 +142,9 @@ class Coordinator:
             start(self._walk(way, request, prompt))
 
     def _admit(self, route: Route, request: int, now: int, prompt: int, output: int) -> None:
+        recalled = route.recalled(request)
+        if recalled is not None:
+            prompt += recalled.tokens
         routed = RoutedRequest(request, prompt, output, self._workload)
         pick = route.pick(now, routed)
         replica = pick.replica
@@ -152,7 +155,7 @@ class Coordinator:
         self.log.routed(request, replica.index)
         prefix = routed.prefix_keys(replica.engine.limits.block_size)
         sequence = self.sequence(request, request, now, prompt, output, prefix)
-        sequence.route, sequence.routed = route, routed
+        sequence.route, sequence.routed, sequence.recalled = route, routed, recalled
         sequence.hand_off = pick.hand_off
         replica.submit(sequence)
 

@@ -140,7 +140,8 @@ class Engine(SchedulerState):
         if sequence.remote:
             return None
         head = self.holdings.cached_head(sequence)
-        computed = len(head) * limits.block_size
+        reused = len(head) * limits.block_size
+        computed = reused + self._fetched(sequence, reused)
         tokens = self._chunk(sequence.target - computed, budget)
         blocks = needed = self._blocks_with(sequence, computed, tokens)
         if limits.reserve_full_prompt:
@@ -156,7 +157,7 @@ class Engine(SchedulerState):
             pool.hold(head)
             sequence.held = head
             if sequence.scheduled < 0:
-                sequence.reused_tokens = computed
+                sequence.reused_tokens = reused
         sequence.computed = computed
         self.prefilling.append(sequence)
         pool.take(blocks - len(head))
@@ -290,6 +291,11 @@ class Engine(SchedulerState):
         )
 
     # -- blocks ---------------------------------------------------------------------------------
+
+    def _fetched(self, sequence: Sequence, begin: int) -> int:
+        """Return the tokens from `begin` on whose KV comes during the first step."""
+        del sequence, begin
+        return 0
 
     def _blocks_with(self, sequence: Sequence, computed: int, tokens: int) -> int:
         """Return the blocks a sequence holds in a step of `tokens` tokens after `computed`."""

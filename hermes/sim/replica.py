@@ -24,6 +24,8 @@ from hermes.sim.engine import Engine
 from hermes.sim.lane import Batch
 from hermes.sim.laws import audit
 from hermes.sim.sequence import Sequence
+from hermes.sim.tiers.connector import KvConnector
+from hermes.sim.tiers.engine import TieredEngine
 
 __all__ = ["Observer", "Replica", "ReplicaListener", "ReplicaSetup"]
 
@@ -121,6 +123,8 @@ class Replica:
         self._early_blocks = 0  # that were taken for the block under way before it ends
         self._barren_steps = 0  # since a token was sampled
         self._stalled: list[tuple[int, int]] = []  # (tick of latest token, sequences) while waiting
+        self._tiers: KvConnector | None = None
+        self._layers: Alarm | None = None  # the step waits for them
         env.process(self._run())
 
     # -- what others see ------------------------------------------------------------------------
@@ -143,8 +147,28 @@ class Replica:
                 self._cut_block()
 
     def outstanding_requests(self) -> int:
-        """Requests queued or running."""
-        return len(self.engine.waiting) + self.engine.num_running
+        """Requests queued or running, and those whose KV is on its way from a tier."""
+        engine = self.engine
+        return len(engine.waiting) + engine.num_running + engine.num_loading
+
+    def connect(self, connector: KvConnector) -> None:
+        """Let its engine find KV in tiers; before time starts."""
+        if not isinstance(self.engine, TieredEngine):
+            raise SimulationError("a replica with tiers needs an engine that knows them")
+        self._tiers = connector
+        self.engine.source = connector
+        connector.listen(self._loaded)
+        if connector.use.write_back == "evict":
+            self.engine.pool.evicted = []
+
+    def _loaded(self, sequence: Sequence) -> None:
+        """Hear that a sequence's KV has come from the tiers."""
+        if self._layers is not None:
+            self._layers.set(0, self._end)
+            self._layers = None
+        elif isinstance(self.engine, TieredEngine) and not self.engine.layerwise:
+            self.engine.loaded(sequence)
+            self.disturb()
 
     def committed_blocks(self, now: int) -> int:
         """KV blocks in use, and those the queue will need for what it is known to hold.
@@ -206,7 +230,20 @@ class Replica:
             if self._layerwise:
                 self._announce_prompts(batch, env.now + ticks)
             yield self._alarm
+            if self._tiers is not None and self._tiers.loads:
+                yield from self._await_layers(self._tiers)
             self._finish_block(batch)
+
+    def _await_layers(self, tiers: KvConnector) -> Generator[Event, None, None]:
+        """Wait, in a step that has been computed, until the layers it needed had come in time."""
+        env = self._env
+        compute = env.now - self._block_start
+        while (ticks := tiers.step_ticks(compute)) is None:
+            self._layers = Alarm(env)
+            yield self._layers
+        if self._block_start + ticks > env.now:
+            yield Alarm(env).set(self._block_start + ticks - env.now, self._end)
+        tiers.end_step(ticks - compute)
 
     def _idling(self) -> Alarm:
         self._idle = Alarm(self._env)
@@ -223,8 +260,12 @@ class Replica:
         if not engine.preempted:
             engine.fetch()
         for sequence in engine.fetching:
-            self._listener.fetching(self, sequence)
+            if sequence.remote or self._tiers is None:
+                self._listener.fetching(self, sequence)
+            else:
+                self._tiers.fetch(sequence)
         engine.fetching.clear()
+        self._write_evicted()
         if not batch and not self._may_form_nothing():
             raise SimulationError(
                 f"replica {self.index} has work but {type(self._policy).__name__} forms no batch; "
@@ -289,6 +330,8 @@ class Replica:
     def _book(self, batch: Batch, steps: int, now: int) -> None:
         """Tell the engine that a batch's steps have ended, and the listener what came of it."""
         finished = self.engine.complete(batch, steps, now)
+        if self._tiers is not None:
+            self._write_back(self._tiers, finished)
         if batch.prefills:
             self._log_prefill_end(batch, now)
             self._require_progress(batch)
@@ -300,6 +343,19 @@ class Replica:
             for sequence in self.engine.handed:
                 self._listener.prefilled(self, sequence, now)
             self.engine.handed.clear()
+
+    def _write_back(self, tiers: KvConnector, finished: list[Sequence]) -> None:
+        """Write the KV of sequences that are done here."""
+        for sequence in [*finished, *self.engine.handed]:
+            tiers.finished(sequence)
+        self._write_evicted()
+
+    def _write_evicted(self) -> None:
+        """Write the blocks that the device has given up."""
+        evicted = self.engine.pool.evicted
+        if evicted and self._tiers is not None:
+            self._tiers.evicted(evicted)
+            evicted.clear()
 
     def _require_progress(self, batch: Batch) -> None:
         """Raise when sequences do nothing but take KV blocks from each other."""

@@ -99,6 +99,11 @@ class SchedulerState:
         return self.decoding.size + len(self.prefilling) + self._elsewhere
 
     @property
+    def num_loading(self) -> int:
+        """Sequences that wait for KV from a tier, and are neither queued nor running."""
+        return 0
+
+    @property
     def has_work(self) -> bool:
         """Whether a step could compute anything, if there is room."""
         return (
