@@ -146,6 +146,11 @@ class Replica:
             if engine.arrived or (engine.waiting and self._policy.could_admit(engine)):
                 self._cut_block()
 
+    def warm_tiers(self, prompts: Iterable[tuple[Hashable, ...]]) -> None:
+        """Let the memory tiers hold the blocks of earlier prompts, where there are any."""
+        if self._tiers is not None:
+            self._tiers.warm(prompts)
+
     def outstanding_requests(self) -> int:
         """Requests queued or running, and those whose KV is on its way from a tier."""
         engine = self.engine
