@@ -69,7 +69,7 @@ class CompiledStepCost:
         self._tokens: dict[int, int] = {}
         self._rows: dict[int, int] = {}
         self._attention: dict[tuple[int, int], DecodeSegment] = {}
-        self._segments: dict[tuple[int, int], DecodeSegment] = {}
+        self._segments: dict[int, dict[int, DecodeSegment]] = {}  # by sequences and knot
 
     @property
     def spread(self) -> Spread:
@@ -83,12 +83,15 @@ class CompiledStepCost:
 
     def decode_segment(self, sequences: int, context_tokens: int) -> DecodeSegment:
         """Return the segment that holds a decode step; see `StepCost`."""
-        key = (sequences, bisect_right(self._knots, context_tokens))
-        segment = self._segments.get(key)
+        knot = bisect_right(self._knots, context_tokens)
+        segments = self._segments.get(sequences)
+        if segments is None:
+            segments = self._segments[sequences] = {}
+        segment = segments.get(knot)
         if segment is None:
-            limit, base, slope = self._attention_segment(*key)
+            limit, base, slope = self._attention_segment(sequences, knot)
             fixed = self._token_ticks(sequences) + self._row_ticks(sequences)
-            segment = self._segments[key] = DecodeSegment(limit, base + fixed, slope)
+            segment = segments[knot] = DecodeSegment(limit, base + fixed, slope)
         return segment
 
     def step_ticks(

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hermes.metrics.gap_ranks import describe_gaps
 from hermes.metrics.gaps import TokenGaps
-from hermes.metrics.quantiles import describe, describe_weighted
+from hermes.metrics.quantiles import describe
 from hermes.metrics.requests import RequestColumns
 from hermes.scenario.scenario import SloSpec
 from hermes.scenario.units import TICKS_PER_MILLISECOND, TICKS_PER_SECOND
@@ -56,7 +57,7 @@ def summarize(
     described = {
         "ttft_ms": describe(ttft.tolist()),
         "tpot_ms": describe(tpot[several].tolist()),
-        "itl_ms": describe_weighted(*TokenGaps.gathered(gaps), TICKS_PER_MILLISECOND),
+        "itl_ms": describe_gaps(gaps, TICKS_PER_MILLISECOND),
         "e2el_ms": describe(e2el.tolist()),
         "queue_ms": describe(_ms(requests.scheduled[done] - arrival).tolist()),
     }

@@ -199,6 +199,22 @@ class Engine(SchedulerState):
             more = min(more, batch.most_steps - 1)
         return 1 + decoding.steps_within(self.pool.free, more, after=1)
 
+    def run_alone(self) -> int:
+        """Take the blocks of the next decode step, if decodes are all there is and have room.
+
+        Returns:
+            For how many steps they may go on with the blocks there are; 0 when anything else is to
+            be done, and then no block was taken.
+        """
+        if self.waiting or self.prefilling or self.arrived or self._elsewhere:
+            return 0
+        decoding, pool = self.decoding, self.pool
+        steps = decoding.stretch(pool.free)
+        if steps:
+            pool.take(decoding.next_blocks)
+            self._lane.grown = True
+        return steps
+
     # -- what a step did ------------------------------------------------------------------------
 
     def complete(self, batch: Batch, steps: int, now: int) -> list[Sequence]:
@@ -207,16 +223,8 @@ class Engine(SchedulerState):
         Blocks of the first step were taken when the batch was formed; those of its repetitions are
         taken here.
         """
-        finished: list[Sequence] = []
         self.steps += steps
-        if batch.decodes:
-            decoding = self.decoding
-            decoding.advance(1)
-            if steps > 1:
-                self.pool.take(decoding.blocks_needed(steps - 1))
-                decoding.advance(steps - 1)
-            if decoding.due:
-                finished = decoding.pop_finished()
+        finished = self._decoded(steps) if batch.decodes else []
         self._lane.grown = False
         for sequence, tokens in batch.prefills:
             sequence.granted = 0
@@ -225,12 +233,32 @@ class Engine(SchedulerState):
                 self.prefilling.remove(sequence)
                 self._sampled(sequence, now, finished)
         if finished:
-            finished.sort(key=_ticket)
-            for sequence in finished:
-                self.holdings.retire(sequence)
-                sequence.ticket = -1
-            self._running.tidy(self.decoding.size + len(self.prefilling))
+            self._retire(finished)
         return finished
+
+    def ran(self, steps: int) -> list[Sequence]:
+        """Book steps for which decodes had the engine for themselves; see `complete`."""
+        self.steps += steps
+        self._lane.grown = False
+        finished = self._decoded(steps)
+        if finished:
+            self._retire(finished)
+        return finished
+
+    def _retire(self, finished: list[Sequence]) -> None:
+        if len(finished) > 1:
+            finished.sort(key=_ticket)
+        for sequence in finished:
+            self.holdings.retire(sequence)
+            sequence.ticket = -1
+        self._running.tidy(self.decoding.size + len(self.prefilling))
+
+    def _decoded(self, steps: int) -> list[Sequence]:
+        """Book decode steps, of which the first has its blocks; return the sequences that ended."""
+        blocks = self.decoding.run(steps)
+        if blocks:
+            self.pool.take(blocks)
+        return self.decoding.pop_finished()
 
     def _sampled(self, sequence: Sequence, now: int, finished: list[Sequence]) -> None:
         if sequence.first_token < 0:

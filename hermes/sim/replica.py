@@ -8,7 +8,7 @@ from then on, which is where it would have been seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from hermes.errors import SimulationError
 from hermes.metrics.gaps import TokenGaps
 from hermes.sim.batching import BatchingPolicy
 from hermes.sim.block import Block, Run, decode_block, one_step, steps_reaching
-from hermes.sim.clock import Alarm, Clock, begin_priority, end_priority
+from hermes.sim.clock import Clock, Timer, begin_priority, end_priority
 from hermes.sim.engine import Engine
 from hermes.sim.lane import Batch
 from hermes.sim.laws import audit
@@ -98,6 +98,7 @@ class Replica:
         self.index = index
         self.engine = setup.engine
         self.gaps = TokenGaps()
+        self._log = self.gaps.log()
         self.steps = 0
         self.busy_ticks = 0
         self.computed_tokens = 0
@@ -112,29 +113,37 @@ class Replica:
         self._fast_forward = setup.fast_forward
         self._check = setup.check
         self._end, self._begin = end_priority(index), begin_priority(index)
-        self._idle: Alarm | None = None
-        self._alarm: Alarm | None = None  # the end of the block under way
+        self._idle = True  # until somebody comes
+        self._batch = Batch()
+        self._alone = Batch(repeatable=True)
+        self._direct = (
+            setup.fast_forward
+            and setup.observer is None
+            and type(setup.engine) is Engine
+            and setup.policy.lets_decodes_run
+        )
+        self._ends = Timer(env, self._on_end)  # the block under way
+        self._begins = Timer(env, self._on_begin)
         self._block: tuple[Run, ...] = ()
         self._block_steps = 0
         self._block_start = 0
         self._barren_steps = 0  # since a token was sampled
         self._stalled: list[tuple[int, int]] = []  # (tick of latest token, sequences) while waiting
-        env.process(self._run())
 
     # -- what others see ------------------------------------------------------------------------
 
     def submit(self, sequence: Sequence) -> None:
         """Queue a sequence; it is seen at the next step boundary, or now if the replica idles."""
         self.engine.submit(sequence)
-        if self._idle is not None or self.engine.waiting.head is sequence:
+        if self._idle or self.engine.waiting.head is sequence:
             self.disturb()
 
     def disturb(self) -> None:
         """Look at the queue again at the next step boundary, or now if the replica idles."""
-        if self._idle is not None:
+        if self._idle:
             if self.engine.has_work:
-                self._idle.set(0, self._begin)
-                self._idle = None
+                self._begins.set(0, self._begin)
+                self._idle = False
         elif self._block_steps > 1:
             engine = self.engine
             if engine.arrived or (engine.waiting and self._policy.could_admit(engine)):
@@ -159,28 +168,71 @@ class Replica:
 
     # -- the process ----------------------------------------------------------------------------
 
-    def _run(self) -> Generator[Event, None, None]:
-        env, engine = self._env, self.engine
-        while True:
-            if not engine.has_work:
-                yield self._idling()
-            elif env.peek() == env.now:
-                yield Alarm(env).set(0, self._begin)  # let all else of this tick happen first
-            batch = self._form()
-            if not batch:
-                yield self._idling()  # all that waits, waits for KV to come or go
-                continue
-            self._block, self._block_steps, ticks = self._durations(batch)
-            self._block_start = env.now
-            self._alarm = Alarm(env).set(ticks, self._end)
-            if self._layerwise:
-                self._announce_prompts(batch, env.now + ticks)
-            yield self._alarm
-            self._finish_block(batch)
+    def _go_on(self) -> None:
+        """Begin the next step, once all else of this tick has happened."""
+        if not self.engine.has_work:
+            self._idle = True
+        elif self._env.more_now():
+            self._begins.set(0, self._begin)
+        else:
+            self._step()
 
-    def _idling(self) -> Alarm:
-        self._idle = Alarm(self._env)
-        return self._idle
+    def _on_begin(self, _: Event) -> None:
+        self._step()
+
+    def _step(self) -> None:
+        """Begin a step, if anything can run."""
+        if self._direct and self._step_alone():
+            return
+        batch = self._batch = self._form()
+        if not batch:
+            self._idle = True  # all that waits, waits for KV to come or go
+            return
+        self._block, self._block_steps, ticks = self._durations(batch)
+        self._block_start = self._env._now
+        self._ends.set(ticks, self._end)
+        if self._layerwise:
+            self._announce_prompts(batch, self._env.now + ticks)
+
+    def _step_alone(self) -> bool:
+        """Begin a block of nothing but decodes; whether that is all that is to be done.
+
+        Asks no policy: what it promises of `repeatable` batches says what it would answer.
+        """
+        steps = self.engine.run_alone()
+        if not steps:
+            return False
+        env, batch, decoding = self._env, self._alone, self.engine.decoding
+        batch.decodes = decoding.size
+        self._batch = batch
+        self._block, self._block_steps, ticks = decode_block(
+            self._costs, decoding.size, decoding.context, steps
+        )
+        self._block_start = env._now
+        self._ends.set(ticks, self._end)
+        return True
+
+    def _on_end(self, _: Event) -> None:
+        """Book the block that has ended, and go on."""
+        if self._batch is self._alone:
+            self._finish_alone()
+        else:
+            self._finish_block(self._batch)
+        self._go_on()
+
+    def _finish_alone(self) -> None:
+        """Book a block that was begun by `_step_alone`; what `_finish_block` does with less."""
+        now, steps = self._env._now, self._block_steps
+        self.steps += steps
+        self.busy_ticks += now - self._block_start
+        self.computed_tokens += self._alone.decodes * steps
+        self._log_gaps(self._alone, steps)
+        self._block_steps = 0
+        finished = self.engine.ran(steps)
+        if self._check:
+            audit(self.engine)
+        for sequence in finished:
+            self._listener.finished(self, sequence, now)
 
     def _announce_prompts(self, batch: Batch, end: int) -> None:
         for sequence, tokens in batch.prefills:
@@ -190,17 +242,17 @@ class Replica:
     def _form(self) -> Batch:
         engine = self.engine
         batch = self._policy.form(engine) or self._policy.form(engine)
-        if not engine.preempted:
+        if engine.waiting and not engine.preempted:
             engine.fetch()
-        for sequence in engine.fetching:
-            self._listener.fetching(self, sequence)
-        engine.fetching.clear()
+            for sequence in engine.fetching:
+                self._listener.fetching(self, sequence)
+            engine.fetching.clear()
         if not batch and not self._may_form_nothing():
             raise SimulationError(
                 f"replica {self.index} has work but {type(self._policy).__name__} forms no batch; "
                 f"waiting: {list(self.engine.waiting)[:3]}"
             )
-        now = self._env.now
+        now = self._env._now
         for sequence, _ in batch.prefills:
             if sequence.scheduled < 0:
                 sequence.scheduled = now
@@ -224,7 +276,7 @@ class Replica:
             steps = engine.repetitions(batch) if batch.repeatable and self._fast_forward else 1
             block = decode_block(self._costs, batch.decodes, engine.decoding.context, steps)
         if engine.moved_tokens:
-            block = one_step(block.ticks + self._move_ticks(engine.moved_tokens))
+            block = one_step(block[2] + self._move_ticks(engine.moved_tokens))
             engine.moved_tokens = 0
         return block
 
@@ -243,10 +295,10 @@ class Replica:
         )
 
     def _finish_block(self, batch: Batch) -> None:
-        now, steps = self._env.now, self._block_steps
+        now, steps, decodes = self._env._now, self._block_steps, batch.decodes
         self.steps += steps
         self.busy_ticks += now - self._block_start
-        self.computed_tokens += batch.decodes * steps
+        self.computed_tokens += decodes * steps
         for _, tokens in batch.prefills:
             self.computed_tokens += tokens
         self._log_gaps(batch, steps)
@@ -284,12 +336,13 @@ class Replica:
     # -- cutting a block ------------------------------------------------------------------------
 
     def _cut_block(self) -> None:
-        passed = self._env.now - self._block_start
+        passed = self._env._now - self._block_start
         steps, ticks = steps_reaching(self._block, passed)
-        steps, ticks = max((steps, ticks), (1, self._block[0].first))
-        if steps < self._block_steps and self._alarm is not None:
+        if steps < 1:
+            steps, ticks = 1, self._block[0][1]
+        if steps < self._block_steps:
             self._block_steps = steps
-            self._alarm = self._alarm.moved(ticks - passed, self._end)
+            self._ends = self._ends.moved(ticks - passed, self._end)
 
     def _steps_before(self, now: int) -> int:
         """Return the steps of the block that ended before `now`, and one under way."""
@@ -300,23 +353,22 @@ class Replica:
 
     def _log_gaps(self, batch: Batch, steps: int) -> None:
         """Log the gap before each token that the block's decodes gave."""
-        if not batch.decodes:
+        decodes, block = batch.decodes, self._block
+        if not decodes:
             if self.engine.decoding.size and not self._stalled:
                 self._stalled.append((self._block_start, self.engine.decoding.size))
             return
-        add, left = self.gaps.add, steps
         if self._stalled:
-            self._log_first_gaps(batch.decodes, self._block[0].first)
-        elif len(self._block) == 1:
-            _, first, delta = self._block[0]
-            add(first, delta, steps, batch.decodes)
+            self._log_first_gaps(decodes, block[0][1])
+        elif len(block) == 1:
+            self._log((block[0][1], block[0][2], steps, decodes))
             return
-        for position, run in enumerate(self._block):
-            inside = min(left, run.steps)
+        left = steps
+        for position, (most, first, delta) in enumerate(block):
+            inside = min(left, most)
             logged = position == 0 and bool(self._stalled)
             if inside > logged:
-                first = run.first + run.delta * logged
-                add(first, run.delta, inside - logged, batch.decodes)
+                self._log((first + delta * logged, delta, inside - logged, decodes))
             left -= inside
             if left == 0:
                 break

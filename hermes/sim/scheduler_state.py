@@ -44,6 +44,7 @@ class SchedulerState:
         "lanes",
         "limits",
         "moved_tokens",
+        "paced",
         "pool",
         "preempted",
         "prefilling",
@@ -59,6 +60,7 @@ class SchedulerState:
         self.limits = limits
         self.waiting = order.queue()
         self.steps = 0  # completed
+        self.paced = lanes > 1 or limits.prefill_schedule_interval > 1  # prompts may be held back
         self.queued_blocks = 0  # that the waiting sequences will take, as far as is known
         self.queued_tokens = 0  # that they have to compute
         tickets = count()

@@ -35,6 +35,7 @@ class Vllm(BatchingPolicy):
     """What the installed vLLM's scheduler runs; needs the extra `[vllm]`."""
 
     serves = ("generate",)
+    lets_decodes_run = False
 
     def __init__(self) -> None:
         self._scheduler: VllmScheduler | None = None
