@@ -44,6 +44,7 @@ class Listing(StrEnum):
 
     devices = "devices"
     models = "models"
+    indexes = "indexes"
     metrics = "metrics"
     policies = "policies"
 
@@ -92,7 +93,12 @@ def simulate(
     scenario: ScenarioPath,
     overrides: Overrides = [],  # noqa: B006
     out: Annotated[
-        Path | None, typer.Option(help="Folder for summary.json and requests.parquet.")
+        Path | None,
+        typer.Option(help="Folder for summary.json, requests.parquet and stages.parquet."),
+    ] = None,
+    breakdown: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw where the time of a request goes."),
     ] = None,
     gate: Annotated[
         bool, typer.Option("--gate", help="Exit with 1 when the scenario misses its SLO.")
@@ -109,6 +115,7 @@ def simulate(
 ) -> None:
     """Simulate one scenario and print its metrics."""
     from hermes import __version__
+    from hermes.metrics import stage_means
     from hermes.results.run_folder import write_run
     from hermes.results.terminal import error_bars_text, simulation_text
     from hermes.scenario.loading import read_scenario
@@ -136,8 +143,13 @@ def simulate(
         "workload": result.workload_source,
         "cost_model": result.cost_model,
         **result.summary,
+        "stages": stage_means(result.requests.stages),
         **bars,
     }
+    if breakdown is not None:
+        from hermes.results.breakdown import write_breakdown
+
+        write_breakdown(breakdown, source.scenario.name, result.requests)
     if out is not None:
         write_run(out, summary, result.requests)
     if as_json:
@@ -147,7 +159,8 @@ def simulate(
         if error_bars:
             typer.echo("\n" + error_bars_text(summary))
         if out is not None:
-            typer.echo(f"\nwrote {out / 'summary.json'} and {out / 'requests.parquet'}")
+            files = ("summary.json", "requests.parquet", "stages.parquet")
+            typer.echo("\nwrote " + ", ".join(str(out / file) for file in files))
     attained = result.summary["slo_attainment"] or 0.0
     if gate and attained < source.scenario.slo.attainment:
         raise typer.Exit(1)
@@ -415,7 +428,7 @@ def profile(
 
 @app.command()
 def catalog(listing: Listing, as_json: AsJson = False) -> None:
-    """List what Hermes knows: devices, models, metrics or policies."""
+    """List what Hermes knows: devices, models, indexes, metrics or policies."""
     from hermes.sim.explain import list_known
 
     rows = list_known(listing.value)

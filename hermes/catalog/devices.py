@@ -49,6 +49,8 @@ class Device:
     """V: seen in a vendor page, repository or search result. R: recalled."""
     usable_memory_fraction: float = 0.985
     """Share of the memory that the driver and error correction leave to programs."""
+    cores: int = 0
+    """Of a processor; 0 where not known, and for other kinds."""
 
     @property
     def memory_bytes(self) -> int:
@@ -98,6 +100,7 @@ def _from_spec(name: str, spec: DeviceSpec) -> Device:
         source=spec.source,
         confidence="",
         usable_memory_fraction=spec.usable_memory_fraction,
+        cores=spec.cores or 0,
     )
 
 
@@ -136,4 +139,5 @@ def _from_row(row: dict[str, str], price: dict[str, str] | None) -> Device:
         source=row["source"],
         confidence=row["confidence"],
         usable_memory_fraction=float(row["usable_memory_fraction"]),
+        cores=int(row["cores"] or 0),
     )

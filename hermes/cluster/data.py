@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from hermes.errors import InputError
+from hermes.scenario.clients import EncoderClientSpec, LlmClientSpec
+from hermes.scenario.pipeline import leaves
 from hermes.scenario.scenario import Scenario
 from hermes.scenario.workload import TraceRequests
 
@@ -81,11 +83,16 @@ def _names(scenario: Scenario) -> Iterator[str]:
     if isinstance(requests, TraceRequests):
         yield requests.path
     for client in scenario.clients.values():
-        yield client.model
-    for stages in scenario.pipelines.values():
-        for stage in stages:
-            if stage.generate.model is not None:
-                yield stage.generate.model
+        match client:
+            case LlmClientSpec():
+                yield client.model
+            case EncoderClientSpec():
+                yield from client.models
+    for name, stages in scenario.pipelines.items():
+        for leaf in leaves(name, stages):
+            model = getattr(leaf.body, "model", None)
+            if model is not None:
+                yield model
 
 
 def _path(name: str, folder: Path | None) -> Path:
@@ -94,12 +101,12 @@ def _path(name: str, folder: Path | None) -> Path:
 
 
 def _renamed(value: Any, moved: Mapping[str, str], key: str = "") -> Any:
-    """Replace file names where a scenario has them: under the keys `path` and `model`."""
+    """Replace file names where a scenario has them: under the keys `path`, `model`, `models`."""
     if isinstance(value, Mapping):
         return {name: _renamed(item, moved, name) for name, item in value.items()}
     if isinstance(value, list):
         return [_renamed(item, moved, key) for item in value]
-    if key in {"path", "model"} and isinstance(value, str):
+    if key in {"path", "model", "models"} and isinstance(value, str):
         return moved.get(value, value)
     return value
 

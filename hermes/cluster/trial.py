@@ -213,7 +213,7 @@ def _warm(scenario: Scenario, deployment: Deployment) -> Deployment:
 
 
 def _warm_client(scenario: Scenario, client: ClientPlan) -> ClientPlan:
-    spec = scenario.clients[client.name]
+    spec = scenario.llm_clients[client.name]
     costs = spec.costs if isinstance(spec.costs, str) else spec.costs.model_dump_json()
     parts = (costs, client.model, client.device, client.dtype, client.kv_dtype)
     shelf = _compiled()

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
 from itertools import pairwise
-from typing import Any
-
-import numpy as np
 
 from hermes.evaluation.runner import Runner, warm_up_count
 from hermes.evaluation.spec import EvaluationSpec, ReplicatesSpec
 from hermes.evaluation.statistics import half_width, mean
-from hermes.metrics import METRICS, FleetUse, RequestColumns, summarize
+from hermes.metrics import METRICS, FleetUse, summarize
 from hermes.metrics.summary import Number
 from hermes.scenario.scenario import SloSpec
 from hermes.sim.simulation import SimulationResult
@@ -69,7 +65,7 @@ def counted(result: SimulationResult, slo: SloSpec, skip: int) -> dict[str, Numb
     if skip == 0:
         return dict(result.summary)
     whole = result.summary
-    cut = summarize(_sliced(result.requests, skip, None), result.gaps, slo, _fleet(result))
+    cut = summarize(result.requests.between(skip, None), result.gaps, slo, _fleet(result))
     return cut | {name: whole[name] for name in cut if name.startswith(_OF_THE_WHOLE_RUN)}
 
 
@@ -82,7 +78,7 @@ def batched(result: SimulationResult, slo: SloSpec, skip: int, batches: int) -> 
     size = len(result.requests.arrival) - skip
     edges = [skip + size * part // batches for part in range(batches + 1)]
     parts = [
-        summarize(_sliced(result.requests, low, high), result.gaps, slo, _fleet(result))
+        summarize(result.requests.between(low, high), result.gaps, slo, _fleet(result))
         for low, high in pairwise(edges)
         if high > low
     ]
@@ -108,15 +104,6 @@ def enough(
         if width > rule.precision * math.fabs(mean(values)):
             return False
     return True
-
-
-def _sliced(requests: RequestColumns, low: int, high: int | None) -> RequestColumns:
-    cut: dict[str, Any] = {}
-    for column in fields(RequestColumns):
-        values = getattr(requests, column.name)
-        if isinstance(values, np.ndarray) or column.name == "reason":
-            cut[column.name] = values[low:high]
-    return replace(requests, **cut)
 
 
 def _fleet(result: SimulationResult) -> FleetUse:

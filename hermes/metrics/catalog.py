@@ -26,7 +26,13 @@ _LATENCIES = {
     "tpot_ms": "time per output token after the first, (e2el - ttft) / (output_tokens - 1)",
     "itl_ms": "gap between two tokens of a request",
     "e2el_ms": "end-to-end latency",
-    "queue_ms": "time from arrival to the first step that held the request",
+    "queue_ms": "time waited to be taken up, over all stages",
+}
+_PARTS = {
+    "compute_ms": "time being worked on, over all stages",
+    "transfer_ms": "time for data to move between stages and replicas",
+    "retrieval_ms": "time waited for KV from memory tiers",
+    "preemption_ms": "time from losing KV blocks to being taken up again",
 }
 _STATISTICS = {
     "mean": "mean of",
@@ -42,6 +48,9 @@ def _latencies() -> list[Metric]:
         Metric(f"{name}.{statistic}", "ms", "minimize", f"{of} {meaning}")
         for name, meaning in _LATENCIES.items()
         for statistic, of in _STATISTICS.items()
+    ] + [
+        Metric(f"{name}.mean", "ms", "minimize", f"mean of {meaning}")
+        for name, meaning in _PARTS.items()
     ]
 
 
@@ -60,12 +69,14 @@ def _others() -> list[Metric]:
         Metric("devices", "", "minimize", "devices of all clients"),
         Metric("utilization", "", "maximize", "share of time the replicas computed"),
         Metric("requests", "", "maximize", "requests in the workload"),
-        Metric("completed", "", "maximize", "requests that got all their tokens"),
+        Metric("completed", "", "maximize", "requests that passed all their stages"),
         Metric("rejected", "", "minimize", "requests that no replica could ever serve"),
         Metric("preemptions", "", "minimize", "times a sequence lost its KV blocks"),
-        Metric("duration_s", "s", "minimize", "first arrival to last token"),
-        Metric("prompt_tokens", "tok", "maximize", "prompt tokens of completed requests"),
-        Metric("output_tokens", "tok", "maximize", "output tokens of completed requests"),
+        Metric("duration_s", "s", "minimize", "first arrival to last end"),
+        Metric("prompt_tokens", "tok", "maximize", "prompt tokens of the answers' calls"),
+        Metric("output_tokens", "tok", "maximize", "tokens sampled for completed requests"),
+        Metric("reused_tokens", "tok", "maximize", "prompt tokens found in a replica's KV cache"),
+        Metric("fetched_tokens", "tok", "maximize", "prompt tokens whose KV a memory tier gave"),
         Metric("steps", "", "minimize", "steps of all replicas"),
         Metric("cost_per_request", "USD", "minimize", "price of one completed request"),
         Metric("energy_j_per_request", "J", "minimize", "energy of the devices for a request"),
@@ -76,6 +87,7 @@ def _others() -> list[Metric]:
             "energy of the devices for 1M output tokens",
         ),
         Metric("power_w", "W", "minimize", "mean power of all devices"),
+        Metric("answer_quality", "", "maximize", "share of answers that are right"),
     ]
 
 

@@ -12,6 +12,7 @@ from hermes.metrics.gap_ranks import describe_gaps
 from hermes.metrics.gaps import TokenGaps
 from hermes.metrics.quantiles import describe
 from hermes.metrics.requests import RequestColumns
+from hermes.metrics.stages import PARTS
 from hermes.scenario.scenario import SloSpec
 from hermes.scenario.units import TICKS_PER_MILLISECOND, TICKS_PER_SECOND
 
@@ -39,79 +40,76 @@ def summarize(
 ) -> dict[str, Number]:
     """Return every metric of `METRICS`, in its order; None where it is undefined.
 
-    A latency is described over completed requests; TPOT over those with more than one output
-    token. Throughput counts from the first arrival to the last token.
+    A latency is described over completed requests, TTFT over those with an answer, TPOT over
+    answers of more than one token. Throughput counts from the first arrival to the last end.
     """
-    done = requests.completed
-    arrival, first, last = (
-        requests.arrival[done],
-        requests.first_token[done],
-        requests.last_token[done],
-    )
-    outputs = requests.output_tokens[done]
-    ttft, e2el = _ms(first - arrival), _ms(last - arrival)
-    several = outputs > 1
-    tpot = np.zeros(len(outputs))
-    tpot[several] = _ms(last - first)[several] / (outputs[several] - 1)
-
+    done, told = requests.completed, requests.answered
+    arrival, finished = requests.arrival, requests.finished
+    tpot = _tpot(requests)
+    parts = {part: _ms(requests.stages.of_requests(part, len(done))[done]) for part in PARTS}
     described = {
-        "ttft_ms": describe(ttft.tolist()),
-        "tpot_ms": describe(tpot[several].tolist()),
+        "ttft_ms": describe(_ms((requests.first_token - arrival)[told]).tolist()),
+        "tpot_ms": describe(tpot[told & (requests.output_tokens > 1)]),
         "itl_ms": describe_gaps(gaps, TICKS_PER_MILLISECOND),
-        "e2el_ms": describe(e2el.tolist()),
-        "queue_ms": describe(_ms(requests.scheduled[done] - arrival).tolist()),
+        "e2el_ms": describe(_ms((finished - arrival)[done]).tolist()),
+        "queue_ms": describe(parts["queue"]),
     }
     result: dict[str, Number] = {
         f"{name}.{statistic}": value
         for name, statistics in described.items()
         for statistic, value in statistics.items()
     }
-    good = int(np.count_nonzero(_meets(slo, ttft, tpot, e2el)))
+    for part in PARTS[1:]:
+        result[f"{part}_ms.mean"] = describe(parts[part])["mean"]
+    good = int(np.count_nonzero(good_requests(requests, slo)))
     result |= _rates(requests, good, fleet)
-    result |= _energy(int(np.count_nonzero(done)), int(outputs.sum()), result["duration_s"], fleet)
+    output = int(requests.generated_tokens[done].sum())
+    result |= _energy(int(np.count_nonzero(done)), output, result["duration_s"], fleet)
+    known = requests.right[done] >= 0
+    result["answer_quality"] = float(requests.right[done][known].mean()) if known.any() else None
     mean_tpot = described["tpot_ms"]["mean"]
     result["tokens_per_s_per_user"] = 1000 / mean_tpot if mean_tpot else None
     return result
 
 
 def good_requests(requests: RequestColumns, slo: SloSpec) -> NDArray[np.bool_]:
-    """Return which of all requests met the SLO; one that was rejected did not."""
-    done = requests.completed
-    first, last = requests.first_token[done], requests.last_token[done]
-    outputs = requests.output_tokens[done]
-    several = outputs > 1
-    tpot = np.zeros(len(outputs))
-    tpot[several] = _ms(last - first)[several] / (outputs[several] - 1)
-    arrival = requests.arrival[done]
-    good = np.zeros(len(done), np.bool_)
-    good[done] = _meets(slo, _ms(first - arrival), tpot, _ms(last - arrival))
+    """Return which of all requests met the SLO; one that was not completed did not.
+
+    One token has a TPOT of zero, as in vLLM.
+    """
+    good = requests.completed.copy()
+    arrival = requests.arrival
+    limits = (
+        (slo.ttft_ms, requests.first_token - arrival),
+        (slo.e2el_ms, requests.finished - arrival),
+    )
+    for limit, ticks in limits:
+        if limit is not None:
+            good &= _ms(ticks) <= limit
+    if slo.tpot_ms is not None:
+        good &= _tpot(requests) <= slo.tpot_ms
     return good
+
+
+def _tpot(requests: RequestColumns) -> NDArray[np.float64]:
+    """Return the time per output token after the first; 0 where there is no second."""
+    tpot = np.zeros(len(requests.arrival))
+    several = requests.answered & (requests.output_tokens > 1)
+    ticks = (requests.last_token - requests.first_token)[several]
+    tpot[several] = _ms(ticks) / (requests.output_tokens[several] - 1)
+    return tpot
 
 
 def _ms(ticks: NDArray[np.int64]) -> NDArray[np.float64]:
     return ticks / TICKS_PER_MILLISECOND
 
 
-def _meets(
-    slo: SloSpec,
-    ttft: NDArray[np.float64],
-    tpot: NDArray[np.float64],
-    e2el: NDArray[np.float64],
-) -> NDArray[np.bool_]:
-    """Which completed requests met every limit; one token has a TPOT of zero, as in vLLM."""
-    good = np.ones(len(ttft), np.bool_)
-    for limit, values in ((slo.ttft_ms, ttft), (slo.tpot_ms, tpot), (slo.e2el_ms, e2el)):
-        if limit is not None:
-            good &= values <= limit
-    return good
-
-
 def _rates(requests: RequestColumns, good: int, fleet: FleetUse) -> dict[str, Number]:
     done = requests.completed
     total, completed = len(done), int(np.count_nonzero(done))
     prompt = int(requests.prompt_tokens[done].sum())
-    output = int(requests.output_tokens[done].sum())
-    ticks = int(requests.last_token.max() - requests.arrival[0]) if completed else 0
+    output = int(requests.generated_tokens[done].sum())
+    ticks = int(requests.finished.max() - requests.arrival[0]) if completed else 0
     seconds = ticks / TICKS_PER_SECOND
 
     def per_second(amount: int) -> Number:
@@ -146,6 +144,8 @@ def _rates(requests: RequestColumns, good: int, fleet: FleetUse) -> dict[str, Nu
         "duration_s": seconds,
         "prompt_tokens": prompt,
         "output_tokens": output,
+        "reused_tokens": int(requests.reused_tokens[done].sum()),
+        "fetched_tokens": int(requests.fetched_tokens[done].sum()),
         "steps": fleet.steps,
     }
 

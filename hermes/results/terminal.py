@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hermes.metrics import METRICS
+from hermes.metrics import METRICS, PARTS
 from hermes.scenario.scenario import SloSpec
 
 __all__ = [
@@ -32,6 +32,7 @@ _RATES = (
     "total_token_throughput",
     "utilization",
     "preemptions",
+    "answer_quality",
     "cost_per_hour",
     "cost_per_million_output_tokens",
     "cost_per_million_tokens",
@@ -57,8 +58,16 @@ def simulation_text(summary: Mapping[str, Any], slo: SloSpec) -> str:
             ]
         ),
         "",
-        *aligned([[name, number_text(summary[name]), METRICS[name].unit] for name in _RATES]),
+        *aligned(
+            [
+                [name, number_text(summary[name]), METRICS[name].unit]
+                for name in _RATES
+                if summary[name] is not None or name != "answer_quality"
+            ]
+        ),
     ]
+    if len(summary.get("stages", {})) > 1:
+        lines += ["", *_stages_table(summary["stages"])]
     limits = [
         f"{name.upper().removesuffix('_MS')} <= {number_text(limit)} ms"
         for name in ("ttft_ms", "tpot_ms", "e2el_ms")
@@ -73,6 +82,24 @@ def simulation_text(summary: Mapping[str, Any], slo: SloSpec) -> str:
             f"{', '.join(limits)} (target {slo.attainment:.0%})",
         ]
     return "\n".join(lines)
+
+
+def _stages_table(stages: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return the mean times of a visit to each stage; parts that no stage has are left out."""
+    parts = [part for part in PARTS if any(times[f"{part}_ms"] for times in stages.values())]
+    return aligned(
+        [
+            ["mean ms of a visit", "visits", *parts],
+            *(
+                [
+                    name,
+                    number_text(times["visits"]),
+                    *(number_text(times[f"{part}_ms"]) for part in parts),
+                ]
+                for name, times in stages.items()
+            ),
+        ]
+    )
 
 
 def error_bars_text(summary: Mapping[str, Any]) -> str:

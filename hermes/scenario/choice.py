@@ -16,11 +16,14 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from hermes.errors import did_you_mean
 from hermes.scenario.base import Spec
 
-__all__ = ["by_field", "by_key", "name_among"]
+__all__ = ["by_field", "by_key", "name_among", "validated"]
 
 
 def by_key(
-    kind: str, members: Mapping[str, type[Spec]], whole: range | None = None
+    kind: str,
+    members: Mapping[str, type[Spec]],
+    whole: range | None = None,
+    number: str = "",
 ) -> BeforeValidator:
     """Pick the member whose key the mapping holds.
 
@@ -28,20 +31,25 @@ def by_key(
         kind: What the union is, for messages: "a length".
         members: The spec behind each key.
         whole: Whole numbers that the union accepts besides a mapping.
+        number: What a bare number means, where the union accepts any and checks it itself.
     """
-    number = f"a whole number from {whole[0]} to {whole[-1]} or " if whole else ""
+    if whole:
+        number = f"a whole number from {whole[0]} to {whole[-1]}"
+    also = f"{number} or " if number else ""
 
     def pick(value: Any) -> Any:
         if isinstance(value, Spec) or (whole and type(value) is int and value in whole):
             return value
+        if number and not whole and type(value) in {int, float}:
+            return value
         if not isinstance(value, dict):
-            raise _wrong(f"{kind} is {number}a mapping with one of the keys {_listed(members)}")
+            raise _wrong(f"{kind} is {also}a mapping with one of the keys {_listed(members)}")
         given = [key for key in value if key in members]
         if len(given) > 1:
             raise _wrong(f"{kind} has only one of the keys {_listed(members)}, not {_both(given)}")
         if not given:
             raise _wrong(f"{kind} has one of the keys {_listed(members)}" + _near(value, members))
-        return _validated(members[given[0]], value)
+        return validated(members[given[0]], value)
 
     return BeforeValidator(pick)
 
@@ -60,7 +68,7 @@ def by_field(kind: str, field: str, members: Mapping[str, type[Spec]]) -> Before
         if not isinstance(given, str) or given not in members:
             hint = did_you_mean(str(given), members)
             raise _wrong(f"{kind} has an unknown {field} {given!r}{hint}")
-        return _validated(members[given], value)
+        return validated(members[given], value)
 
     return BeforeValidator(pick)
 
@@ -76,7 +84,7 @@ def name_among(kind: str, allowed: tuple[str, ...]) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _validated(member: type[Spec], value: dict[Any, Any]) -> Spec:
+def validated(member: type[Spec], value: dict[Any, Any]) -> Spec:
     """Validate against one member; a misspelt field is told by that member's fields alone."""
     for key, given in value.items():
         if key not in member.model_fields:

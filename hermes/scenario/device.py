@@ -37,6 +37,8 @@ class DeviceSpec(Spec):
     """Share of the memory that the driver leaves to programs."""
     kind: DeviceKind = "gpu"
     """What sort of device this is."""
+    cores: PositiveInt | None = None
+    """Cores of a processor, which searching an index needs to know."""
     vendor: str = ""
     """Who makes it."""
     power_w: Positive | None = None

@@ -10,9 +10,18 @@ from pydantic_core import PydanticCustomError
 
 from hermes.errors import did_you_mean
 from hermes.scenario.base import Positive, Spec
-from hermes.scenario.client import ClientSpec
+from hermes.scenario.clients import ClientSpec, LlmClientSpec
 from hermes.scenario.device import DeviceSpec
-from hermes.scenario.pipeline import Generate, GenerateStage, PipelineSpec
+from hermes.scenario.pipeline import (
+    Choice,
+    Generate,
+    GenerateStage,
+    Node,
+    PipelineSpec,
+    StageSpec,
+    When,
+    nodes,
+)
 from hermes.scenario.topology import TopologySpec
 from hermes.scenario.workload import WorkloadSpec
 
@@ -45,10 +54,10 @@ class Scenario(Spec):
     """Seed of every random stream; the same scenario and seed give the same rows, bit by bit."""
     workload: WorkloadSpec
     """The traffic."""
-    pipelines: Annotated[dict[Name, PipelineSpec], Field(min_length=1)] = {
-        "default": (GenerateStage(generate=Generate()),)
-    }
-    """Pipelines by name; default: one `generate` stage."""
+    pipelines: Annotated[
+        dict[Name, Annotated[PipelineSpec, Field(min_length=1)]], Field(min_length=1)
+    ] = {"default": (GenerateStage(generate=Generate()),)}
+    """Pipelines by name, each a list of stages; default: one `generate` stage."""
     clients: Annotated[dict[Name, ClientSpec], Field(min_length=1)]
     """Pools of replicas by name."""
     devices: dict[Name, DeviceSpec] = {}
@@ -61,18 +70,65 @@ class Scenario(Spec):
     slo: SloSpec = SloSpec()
     """Service level objectives."""
 
+    @property
+    def llm_clients(self) -> dict[str, LlmClientSpec]:
+        """Clients that serve language models."""
+        found = self.clients.items()
+        return {name: client for name, client in found if isinstance(client, LlmClientSpec)}
+
     @model_validator(mode="after")
     def _references_resolve(self) -> Self:
-        for client in self.routing:
-            self._require("routing", client, self.clients, "client")
+        for name in self.routing:
+            self._require("routing", name, self.clients, "client")
+        for name, client in self.clients.items():
+            host = getattr(client, "on", None)
+            if host is not None:
+                self._require(f"clients.{name}.on", host, self.clients, "client")
         for pipeline in self.workload.mix or {}:
             self._require("workload.mix", pipeline, self.pipelines, "pipeline")
         for name, stages in self.pipelines.items():
-            for position, stage in enumerate(stages):
-                if stage.generate.client is not None:
-                    where = f"pipelines.{name}.{position}.generate.client"
-                    self._require(where, stage.generate.client, self.clients, "client")
+            for node in nodes(f"pipelines.{name}", stages):
+                self._check_node(node)
         return self
+
+    def _check_node(self, node: Node) -> None:
+        where, kind, body = node
+        if isinstance(body, StageSpec):
+            self._check_client(where, kind, body.client)
+        elif isinstance(body, Choice):
+            if body.router is not None:
+                self._check_client(f"{where}.router", "generate", body.router.client)
+            for name, branch in body.branches.items():
+                if branch.when is not None:
+                    self._check_when(f"{where}.branches.{name}.when", branch.when)
+            for true, taken in ((body.router and body.router.confusion) or {}).items():
+                at = f"{where}.router.confusion"
+                for name in (true, *taken):
+                    self._require(at, name, self.workload.difficulty or {}, "difficulty class")
+
+    def _check_client(self, where: str, kind: str, client: str | None) -> None:
+        if client is None:
+            return
+        self._require(f"{where}.client", client, self.clients, "client")
+        serves = self.clients[client].serves
+        if kind not in serves and not (kind == "generate" and serves[0] in {"prefill", "decode"}):
+            raise PydanticCustomError(
+                "unknown_reference",
+                "{where}: client '{client}' serves {serves}, not {kind}",
+                {
+                    "where": f"{where}.client",
+                    "client": client,
+                    "serves": ", ".join(serves),
+                    "kind": kind,
+                },
+            )
+
+    def _check_when(self, where: str, when: When) -> None:
+        if when.difficulty is not None:
+            known = self.workload.difficulty or {}
+            self._require(f"{where}.difficulty", when.difficulty, known, "difficulty class")
+        for client in when.pending_below or {}:
+            self._require(f"{where}.pending_below", client, self.clients, "client")
 
     @staticmethod
     def _require(where: str, given: str, known: Iterable[str], kind: str) -> None:

@@ -112,6 +112,9 @@ class WorkloadSpec(Spec):
     1,000 requests."""
     mix: Annotated[dict[str, NonNegative], Field(min_length=1)] | None = None
     """Pipelines by weight; default: the only pipeline, or the trace's `pipeline` column."""
+    difficulty: Annotated[dict[str, NonNegative], Field(min_length=1)] | None = None
+    """Difficulty classes by weight, for routing and for the quality of answers; default: all
+    requests alike."""
 
     @field_validator("arrivals", mode="after")
     @classmethod
@@ -139,7 +142,7 @@ class WorkloadSpec(Spec):
             )
         return value
 
-    @field_validator("mix", mode="after")
+    @field_validator("mix", "difficulty", mode="after")
     @classmethod
     def _some_weight(cls, value: dict[str, float] | None) -> dict[str, float] | None:
         if value is not None and not any(value.values()):

@@ -43,6 +43,9 @@ class Document:
     file: str
 
 
+_MOST_EXACT_EXPONENT = 15
+
+
 def parse_scalar(text: str) -> Any:
     """Read one plain scalar by YAML 1.2 rules.
 
@@ -63,7 +66,8 @@ def parse_scalar(text: str) -> Any:
         return int(text)
     if _INTEGRAL_EXPONENT.fullmatch(text):
         mantissa, exponent = re.split("[eE]", text)
-        return int(mantissa) * 10 ** int(exponent)
+        if int(exponent) <= _MOST_EXACT_EXPONENT:  # beyond, it is no count but a float
+            return int(mantissa) * 10 ** int(exponent)
     if _FLOAT.fullmatch(text):
         return float(text)
     return text

@@ -1,44 +1,44 @@
-"""The coordinator: brings requests in, routes each stage to a client, notes what became of them."""
+"""The coordinator: brings requests in, walks them through their stages, notes what became of them.
+
+A request whose pipeline is one model call goes straight to a replica. Any other is walked through
+its pipeline by a process of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Hashable
 from collections.abc import Sequence as Sequence_
-from dataclasses import dataclass
+from typing import Any, Protocol
 
-import numpy as np
 from simpy import Event
 
 from hermes.errors import SimulationError
-from hermes.metrics.requests import NEVER, RequestColumns
 from hermes.sim.clock import Clock
 from hermes.sim.hand_off import HandOff
+from hermes.sim.pipelines.walk import Rejected, Walk
 from hermes.sim.replica import Replica
-from hermes.sim.routing import RoutingPolicy
+from hermes.sim.request_log import RequestLog
+from hermes.sim.route import Route
 from hermes.sim.sequence import Sequence
 from hermes.workload import Workload
 
-__all__ = ["Coordinator", "Route"]
+__all__ = ["Coordinator", "Walker"]
+
+Finished = Callable[[int, int, int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where a pipeline's stage can go, and who chooses.
+class Walker(Protocol):
+    """What walks the requests of a pipeline of several stages."""
 
-    Attributes:
-        replicas: Those that take its requests.
-        policy: Chooses among them.
-        uniform: All of them accept the same requests.
-        hand_off: Takes over when the prompt is done; None where replicas serve whole requests.
-        overflow_tokens: Pending prompt tokens of every replica above which an idle decode replica
-            takes a request whole; None: never.
-    """
+    def start(self, request: int, prompt: int) -> Walk:
+        """Return the walk of a request that has just come."""
 
-    replicas: tuple[Replica, ...]
-    policy: RoutingPolicy
-    uniform: bool
-    hand_off: HandOff | None = None
-    overflow_tokens: int | None = None
+    def run(self, walk: Walk) -> Generator[Event, Any, None]:
+        """Pass all stages.
+
+        Raises:
+            Rejected: nobody can serve one of them.
+        """
 
 
 class Coordinator:
@@ -47,75 +47,64 @@ class Coordinator:
     Args:
         env: The SimPy environment.
         workload: The requests.
+        log: Where it is noted what became of them.
         ttft_ticks: Time to first token that the SLO allows, for deadlines.
-        on_finished: Hears of each request that has all its tokens: its number, and the ticks of
-            its arrival, first and last token. May end the simulation by raising.
+        on_finished: Hears of each request that has passed all its stages: its number, and the
+            ticks of its arrival, first token and end. May end the simulation by raising.
     """
 
     def __init__(
         self,
         env: Clock,
         workload: Workload,
+        log: RequestLog,
         ttft_ticks: int,
-        on_finished: Callable[[int, int, int, int], None] | None = None,
+        on_finished: Finished | None = None,
     ) -> None:
-        size = len(workload.arrival_ticks)
+        self.log = log
         self._env = env
+        self._workload = workload
         self._ttft_ticks = ttft_ticks
         self._on_finished = on_finished
-        self._workload = workload
-        self._scheduled = [NEVER] * size
-        self._first_token = [NEVER] * size
-        self._last_token = [NEVER] * size
-        self._preemptions = [0] * size
-        self._replica = [-1] * size
-        self._reason: dict[int, str] = {}
-        self._routes: tuple[Route, ...] = ()
 
-    def start(self, routes: tuple[Route, ...]) -> None:
-        """Begin the arrivals; `routes` holds one route for each pipeline of the workload."""
-        self._routes = routes
-        self._env.process(self._arrivals(routes))
+    def start(self, pipelines: tuple[Route | Walker, ...]) -> None:
+        """Begin the arrivals.
+
+        Args:
+            pipelines: For each pipeline of the workload, the route of its only call, or its walker.
+        """
+        self._env.process(self._arrivals(pipelines))
 
     # -- as the replicas' listener --------------------------------------------------------------
 
     def finished(self, replica: Replica, sequence: Sequence, now: int) -> None:
-        """Note a request that got its last token at tick `now`.
-
-        The front end is no queue: what it adds to a request, it adds to all its times.
-        """
-        request, front_end = sequence.request_id, replica.front_end_ticks
-        self._scheduled[request] = sequence.scheduled
-        self._first_token[request] = sequence.first_token + front_end
-        self._last_token[request] = now + front_end
-        self._preemptions[request] = sequence.preemptions
+        """Hear that a sequence got its last token at tick `now`."""
+        if sequence.done is not None:
+            sequence.last_token = now
+            sequence.done.succeed((replica, sequence))
+            return
+        front_end = replica.front_end_ticks
+        self.log.called(sequence, now, front_end)
         if self._on_finished is not None:
             first = sequence.first_token + front_end
-            self._on_finished(request, sequence.arrival, first, now + front_end)
+            self._on_finished(sequence.request_id, sequence.arrival, first, now + front_end)
 
     def prefilled(self, replica: Replica, sequence: Sequence, now: int) -> None:
         """Hand a request over to the decode replicas."""
-        self._hand_off(sequence).prefilled(replica, sequence, now)
+        _hand_off(sequence).prefilled(replica, sequence, now)
 
     def finishing_prompt(self, replica: Replica, sequence: Sequence, begin: int, end: int) -> None:
         """Begin to hand a request over, layer by layer."""
-        self._hand_off(sequence).finishing_prompt(replica, sequence, begin, end)
+        _hand_off(sequence).finishing_prompt(replica, sequence, begin, end)
 
     def fetching(self, replica: Replica, sequence: Sequence) -> None:
         """Let a request's KV flow to the replica that has blocks for it."""
         del replica
-        self._hand_off(sequence).fetching(sequence, self._env.now)
-
-    def _hand_off(self, sequence: Sequence) -> HandOff:
-        route = self._routes[int(self._workload.pipeline[sequence.request_id])]
-        hand_off = route.hand_off
-        if hand_off is None:
-            raise SimulationError(f"{sequence} has nobody to be handed to")
-        return hand_off
+        _hand_off(sequence).fetching(sequence, self._env.now)
 
     # -- arrivals -------------------------------------------------------------------------------
 
-    def _arrivals(self, routes: tuple[Route, ...]) -> Generator[Event, None, None]:
+    def _arrivals(self, ways: tuple[Route | Walker, ...]) -> Generator[Event, None, None]:
         env, workload = self._env, self._workload
         arrivals = workload.arrival_ticks.tolist()
         prompts = workload.prompt_tokens.tolist()
@@ -126,83 +115,73 @@ class Coordinator:
             if arrival > now:
                 yield env.timeout(arrival - now)
                 now = arrival
-            self._admit(
-                routes[pipelines[request]], request, now, prompts[request], outputs[request]
-            )
+            way = ways[pipelines[request]]
+            if isinstance(way, Route):
+                self._admit(way, request, now, prompts[request], outputs[request])
+            else:
+                env.process(self._walk(way, request, prompts[request]))
 
     def _admit(self, route: Route, request: int, now: int, prompt: int, output: int) -> None:
-        replicas, reason = self._candidates(route, prompt, output)
-        if not replicas:
-            self._reason[request] = reason
+        pick = route.pick(now, prompt, output)
+        replica = pick.replica
+        if replica is None:
+            self.log.rejected(request, pick.reason)
             return
-        replica = replicas[0] if len(replicas) == 1 else route.policy.choose(replicas, now)
-        helper = self._helper(route, replicas, prompt, output)
-        if helper is not None:
-            replica = helper
-        self._replica[request] = replica.index
-        sequence = self._sequence(replica, request, now, prompt, output)
-        sequence.hand_off = route.hand_off is not None and helper is None
+        self.log.routed(request, replica.index)
+        prefix: tuple[Hashable, ...] = ()
+        if self._workload.prefixes is not None:
+            block_size = replica.engine.limits.block_size
+            prefix = self._workload.prefixes.keys(request, prompt, block_size)
+        sequence = self.sequence(request, request, now, prompt, output, prefix)
+        sequence.route = route
+        sequence.hand_off = pick.hand_off
         replica.submit(sequence)
 
-    @staticmethod
-    def _candidates(route: Route, prompt: int, output: int) -> tuple[Sequence_[Replica], str]:
-        """Return the replicas that could serve a request, or why there is none."""
-        replicas: Sequence_[Replica] = route.replicas
-        if route.hand_off is not None:
-            return _handing(route.hand_off, replicas, prompt, output)
-        reason = replicas[0].engine.rejection(prompt, output)
-        if reason or not route.uniform:
-            replicas = [r for r in replicas if not r.engine.rejection(prompt, output)]
-        return replicas, reason
-
-    @staticmethod
-    def _helper(
-        route: Route, replicas: Sequence_[Replica], prompt: int, output: int
-    ) -> Replica | None:
-        """Return an idle decode replica to serve a request whole, when the others have too much."""
-        if route.hand_off is None or route.overflow_tokens is None:
-            return None
-        if any(r.engine.pending_prompt_tokens <= route.overflow_tokens for r in replicas):
-            return None
-        return route.hand_off.idle_target(prompt, output)
-
-    def _sequence(
-        self, replica: Replica, request: int, now: int, prompt: int, output: int
+    def sequence(
+        self,
+        call: int,
+        request: int,
+        arrival: int,
+        prompt: int,
+        output: int,
+        prefix: Sequence_[Hashable],
     ) -> Sequence:
-        workload = self._workload
-        prefix: tuple[int, ...] = ()
-        if workload.prefixes is not None:
-            prefix = workload.prefixes.keys(request, prompt, replica.engine.limits.block_size)
-        priority = 0 if workload.priority is None else int(workload.priority[request])
-        deadline = now + self._ttft_ticks
-        return Sequence(request, now, prompt, output, prefix, priority, deadline)
+        """Return a model call as a sequence that can be submitted.
 
-    def columns(self, replica_names: tuple[str, ...]) -> RequestColumns:
-        """Return the request log."""
-        workload = self._workload
-        size = len(workload.arrival_ticks)
-        return RequestColumns(
-            arrival=workload.arrival_ticks,
-            scheduled=np.array(self._scheduled, np.int64),
-            first_token=np.array(self._first_token, np.int64),
-            last_token=np.array(self._last_token, np.int64),
-            prompt_tokens=workload.prompt_tokens,
-            output_tokens=workload.output_tokens,
-            preemptions=np.array(self._preemptions, np.int64),
-            pipeline=workload.pipeline,
-            pipeline_names=workload.pipeline_names,
-            replica=np.array(self._replica, np.int64),
-            replica_names=replica_names,
-            reason=tuple(self._reason.get(i, "") for i in range(size)),
-        )
+        Args:
+            call: Its number; that of the request, where the request makes one call only.
+            request: The request that makes it.
+            arrival: Tick at which the request came.
+            prompt: Prompt tokens.
+            output: Tokens to sample.
+            prefix: Keys of the KV blocks that others may share.
+        """
+        priorities = self._workload.priority
+        priority = 0 if priorities is None else int(priorities[request])
+        deadline = arrival + self._ttft_ticks
+        return Sequence(call, arrival, prompt, output, prefix, priority, deadline)
+
+    # -- walks ----------------------------------------------------------------------------------
+
+    def _walk(self, walker: Walker, request: int, prompt: int) -> Generator[Event, Any, None]:
+        arrival = self._env.now
+        walk = walker.start(request, prompt)
+        try:
+            yield from walker.run(walk)
+        except Rejected as rejected:
+            for visit in walk.visits:
+                self.log.visited(request, visit, critical=False)
+            self.log.rejected(request, rejected.reason)
+            return
+        now = self._env.now
+        self.log.walked(walk, now)
+        if self._on_finished is not None:
+            first = now if walk.answer is None else walk.answer.first_token
+            self._on_finished(request, arrival, first, now)
 
 
-def _handing(
-    hand_off: HandOff, replicas: Sequence_[Replica], prompt: int, output: int
-) -> tuple[Sequence_[Replica], str]:
-    """Return the prefill replicas that can take a prompt and reach who decodes it."""
-    able = [replica for replica in replicas if not replica.engine.rejection(prompt, 1)]
-    if not able:
-        return able, replicas[0].engine.rejection(prompt, 1)
-    paired = [replica for replica in able if hand_off.targets(replica, prompt, output)]
-    return paired, "no_decode_replica_holds_it"
+def _hand_off(sequence: Sequence) -> HandOff:
+    route = sequence.route
+    if route is None or route.hand_off is None:
+        raise SimulationError(f"{sequence} has nobody to be handed to")
+    return route.hand_off

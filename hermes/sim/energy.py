@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from hermes.costs.energy import PoolWork, joules
+from hermes.costs.energy import IDLE, PoolWork, joules, power_share
 from hermes.metrics import RequestColumns
 from hermes.scenario.units import TICKS_PER_SECOND
 from hermes.sim.deployment import Deployment
 from hermes.sim.replica import Replica
+from hermes.sim.stations.plan import StationPlan
+from hermes.sim.stations.station import Station
 
 __all__ = ["fleet_joules"]
 
 
 def fleet_joules(
-    deployment: Deployment, pools: Mapping[str, Sequence[Replica]], requests: RequestColumns
+    deployment: Deployment,
+    pools: Mapping[str, Sequence[Replica]],
+    stations: Mapping[str, Sequence[Station]],
+    requests: RequestColumns,
 ) -> float | None:
-    """Return the energy of all devices, first arrival to last token; None without a TDP."""
+    """Return the energy of all devices, first arrival to last end; None without a TDP."""
     done = requests.completed
     if not done.any():
         return None
-    seconds = int(requests.last_token.max() - requests.arrival[0]) / TICKS_PER_SECOND
+    seconds = int(requests.finished.max() - requests.arrival[0]) / TICKS_PER_SECOND
     total = 0.0
     for client in deployment.clients:
         pool = pools[client.name]
@@ -39,4 +44,27 @@ def fleet_joules(
         if energy is None:
             return None
         total += energy
+    shared = _stations_joules(deployment.stations, stations, seconds)
+    return None if shared is None else total + shared
+
+
+def _stations_joules(
+    plans: Sequence[StationPlan], stations: Mapping[str, Sequence[Station]], seconds: float
+) -> float | None:
+    """Return the energy of the devices of stations, and of those on them.
+
+    Their busy power is that of a language model that is bound by memory: nothing measured is known
+    of embedding or search.
+    """
+    total = 0.0
+    for plan in plans:
+        if not plan.devices or plan.device is None:
+            continue
+        if plan.device.power_w is None:
+            return None
+        there = [plan.name, *(other.name for other in plans if other.on == plan.name)]
+        ticks = sum(station.busy_ticks for name in there for station in stations[name])
+        busy = ticks / TICKS_PER_SECOND * plan.devices_per_replica
+        idle = max(0.0, seconds * plan.devices - busy)
+        total += plan.device.power_w * (busy * power_share(0.0) + IDLE * idle)
     return total

@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from hermes.catalog import device_names, find_device, find_model, model_names
+from hermes.catalog.indexes import find_index, index_names
 from hermes.costs.memory import kv_bytes_per_token, weight_bytes_per_device
 from hermes.metrics import METRICS
 from hermes.scenario.scenario import Scenario
 from hermes.scenario.units import TICKS_PER_SECOND
 from hermes.sim.batching import BATCHING
-from hermes.sim.deployment import ClientPlan, resolve
+from hermes.sim.deployment import ClientPlan, Deployment, resolve
+from hermes.sim.pipelines.plan import CallPlan, PipelinePlan
 from hermes.sim.queues import QUEUE_ORDERS
 from hermes.sim.registry import Registry
 from hermes.sim.routing import ROUTING
+from hermes.sim.stations.plan import EncoderPlan, SearchPlan, StationPlan, ToolPlan, WorkerPlan
 from hermes.workload import build_workload
 
 __all__ = ["explain", "list_known"]
@@ -39,11 +42,51 @@ def explain(scenario: Scenario, folder: Path | None = None) -> dict[str, Any]:
             "mean output tokens": round(float(workload.output_tokens.mean()), 1),
         },
         "clients": {client.name: _client_facts(client) for client in deployment.clients},
-        "routes": {name: ", ".join(route.clients) for name, route in deployment.routes.items()},
+        **({"other clients": _stations(deployment)} if deployment.stations else {}),
+        "pipelines": {name: _stages(pipeline) for name, pipeline in deployment.pipelines.items()},
         "devices": deployment.devices,
         "USD per hour": deployment.usd_per_hour,
         "cost model": deployment.cost_model,
     }
+
+
+def _stages(pipeline: PipelinePlan) -> str:
+    """Return the stages of a pipeline in order, each with who serves it."""
+    return " > ".join(
+        f"{leaf.name} ({', '.join(leaf.route.all_clients)})"
+        if isinstance(leaf, CallPlan)
+        else f"{leaf.name} ({leaf.client or 'outside'})"
+        for leaf in pipeline.leaves()
+    )
+
+
+def _stations(deployment: Deployment) -> dict[str, Any]:
+    return {
+        station.name: {
+            "serves": ", ".join(station.serves),
+            "device": station.device.name if station.device else "outside",
+            "devices": f"those of {station.on}" if station.on else station.devices,
+            **_held(station),
+            **({"costs": station.label} if station.label else {}),
+            "USD per device hour": station.usd_per_device_hour,
+        }
+        for station in deployment.stations
+    }
+
+
+def _held(station: StationPlan) -> dict[str, Any]:
+    match station:
+        case EncoderPlan():
+            return {"models": ", ".join(model.name for model in station.models)}
+        case SearchPlan():
+            index = station.cost.index
+            return {"index": f"{index.name}, {index.size_bytes / 1e9:.1f} GB"}
+        case WorkerPlan():
+            return {"workers": station.workers}
+        case ToolPlan():
+            return {"calls at once": station.concurrency}
+        case _:
+            return {}
 
 
 def _client_facts(client: ClientPlan) -> dict[str, Any]:
@@ -73,11 +116,13 @@ def _shape(client: ClientPlan) -> str:
 
 
 def list_known(what: str) -> list[dict[str, Any]]:
-    """Return the devices, models, metrics or policies that can be named, one row each."""
+    """Return the devices, models, indexes, metrics or policies to be named, one row each."""
     if what == "devices":
         return [_device_row(name) for name in device_names()]
     if what == "models":
         return [_model_row(name) for name in model_names()]
+    if what == "indexes":
+        return [_index_row(name) for name in index_names()]
     if what == "metrics":
         return [
             {"name": m.name, "unit": m.unit, "better": m.better, "meaning": m.meaning}
@@ -124,4 +169,21 @@ def _model_row(name: str) -> dict[str, Any]:
         "kv_bytes_per_token": kv_bytes_per_token(model, "auto"),
         "weights": model.weight_dtype,
         "max_context": model.max_position_embeddings,
+    }
+
+
+def _index_row(name: str) -> dict[str, Any]:
+    index = find_index(name)
+    return {
+        "name": index.name,
+        "kind": index.kind,
+        "dimension": index.dimension,
+        "vectors": index.vectors,
+        "n_centroids": index.n_centroids or None,
+        "n_probe": index.n_probe or None,
+        "sub_quantizers": index.sub_quantizers or None,
+        "rerank": index.rerank or None,
+        "m": index.m or None,
+        "ef_search": index.ef_search or None,
+        "size_gb": round(index.size_bytes / 1e9, 2),
     }

@@ -10,18 +10,18 @@ import numpy as np
 
 from hermes.scenario.units import seconds_to_ticks
 from hermes.sim.clock import Clock
-from hermes.sim.coordinator import Route
 from hermes.sim.deployment import ClientPlan, Deployment, RoutePlan
 from hermes.sim.engine import Engine
 from hermes.sim.hand_off import HandOff
 from hermes.sim.network import FlowNetwork
 from hermes.sim.pipelined import PipelinedReplica, PipelineShape
 from hermes.sim.replica import Observer, Replica, ReplicaListener, ReplicaSetup
+from hermes.sim.route import Route
 from hermes.sim.speculation.build import speculative_engine
 from hermes.sim.speculation.replica import SpeculativeReplica
 from hermes.workload.streams import stream
 
-__all__ = ["Pools", "RunOptions", "build_routes", "start_replicas"]
+__all__ = ["Pools", "RunOptions", "build_route", "start_replicas"]
 
 Pools = Mapping[str, Sequence[Replica]]
 """Replicas by client."""
@@ -90,27 +90,18 @@ def _setup(client: ClientPlan, options: RunOptions) -> ReplicaSetup:
     )
 
 
-def build_routes(
-    env: Clock, deployment: Deployment, pools: Pools, pipelines: Sequence[str], seed: int
-) -> tuple[Route, ...]:
-    """Return the route of each pipeline."""
-    network = FlowNetwork(env, deployment.topology.links)
-    return tuple(
-        _route(network, deployment, pools, deployment.routes[pipeline], (seed, pipeline))
-        for pipeline in pipelines
-    )
-
-
-def _route(
+def build_route(
     network: FlowNetwork,
     deployment: Deployment,
     pools: Pools,
     plan: RoutePlan,
-    seed: tuple[int, str],
+    seed: int,
+    name: str,
 ) -> Route:
+    """Return the route of a stage's calls; `name` is that of its routing policy's random stream."""
     replicas = _replicas(pools, plan)
     limits = {(r.engine.limits.max_model_len, r.engine.limits.num_blocks) for r in replicas}
-    policy = plan.policy(stream(seed[0], "routing", seed[1]))
+    policy = plan.policy(stream(seed, "routing", name))
     uniform = len(limits) == 1
     if plan.decode is None:
         return Route(replicas, policy, uniform)
@@ -120,7 +111,7 @@ def _route(
         network,
         deployment.topology,
         _replicas(pools, plan.decode),
-        plan.decode.policy(stream(seed[0], "routing", seed[1], "decode")),
+        plan.decode.policy(stream(seed, "routing", name, "decode")),
         prefill.kv_bytes_per_token,
         decode.overflow_tokens,
     )

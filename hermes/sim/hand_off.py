@@ -32,6 +32,8 @@ class _Transfer:
     window: tuple[int, int] | None  # ticks between which its layers are computed
     prefilled: bool
     sent: bool = False
+    ready: int = 0  # tick at which the prompt was done
+    begun: int = 0  # tick at which the bytes could flow
 
 
 class HandOff:
@@ -93,8 +95,8 @@ class HandOff:
         """Begin the transfer of a sequence whose prompt is done, unless it is under way."""
         transfer = self._transfers.get(sequence.request_id)
         if transfer is not None:
-            transfer.prefilled = True
-            self._deliver(transfer)
+            transfer.prefilled, transfer.ready = True, now
+            self._deliver(transfer, now)
         elif self._keeps(source, sequence, now):
             source.engine.keep(sequence)
         else:
@@ -103,6 +105,7 @@ class HandOff:
     def fetching(self, sequence: Sequence, now: int) -> None:
         """Let the KV flow: the decode replica has blocks for it."""
         transfer = self._transfers[sequence.request_id]
+        transfer.begun = now
         produced = None
         if transfer.window is not None and now < transfer.window[1]:
             produced = (max(now, transfer.window[0]), transfer.window[1])
@@ -133,22 +136,28 @@ class HandOff:
             raise SimulationError(f"{sequence} was admitted though no decode replica can take it")
         target = targets[0] if len(targets) == 1 else self._policy.choose(targets, now)
         there = _as_remote(sequence)
-        transfer = _Transfer(source, target, sequence, there, window, prefilled=window is None)
+        done = window is None
+        transfer = _Transfer(source, target, sequence, there, window, prefilled=done, ready=now)
         self._transfers[sequence.request_id] = transfer
         target.submit(there)
 
     def _arrived(self, transfer: _Transfer) -> None:
         transfer.sent = True
-        self._deliver(transfer)
+        self._deliver(transfer, self._network.now)
 
-    def _deliver(self, transfer: _Transfer) -> None:
+    def _deliver(self, transfer: _Transfer, now: int) -> None:
         if not (transfer.sent and transfer.prefilled):
             return
         here, there = transfer.here, transfer.there
         del self._transfers[here.request_id]
         there.scheduled, there.first_token = here.scheduled, here.first_token
         there.last_token, there.preemptions = here.last_token, there.preemptions + here.preemptions
+        begun = max(transfer.begun, transfer.ready)
+        there.requeued_ticks = begun - transfer.ready
+        there.transfer_ticks = now - begun
         there.preempted_ticks += here.preempted_ticks
+        there.reused_tokens, there.fetched_tokens = here.reused_tokens, here.fetched_tokens
+        there.retrieval_ticks = here.retrieval_ticks
         transfer.source.engine.sent(here)
         transfer.source.disturb()
         transfer.target.engine.received(there)
@@ -165,6 +174,7 @@ def _as_remote(sequence: Sequence) -> Sequence:
         priority=sequence.priority,
         deadline=sequence.deadline,
     )
+    there.route, there.done = sequence.route, sequence.done
     there.remote = sequence.prompt_tokens
     there.target = sequence.prompt_tokens + 1
     return there

@@ -65,6 +65,11 @@ class FlowNetwork:
 
     # -- what others use ------------------------------------------------------------------------
 
+    @property
+    def now(self) -> int:
+        """The current tick."""
+        return self._env.now
+
     def transfer(
         self,
         path: Sequence[str],

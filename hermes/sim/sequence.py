@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from collections.abc import Sequence as Sequence_
+from typing import TYPE_CHECKING
 
 from hermes.sim.kv_cache import CachedBlock
+
+if TYPE_CHECKING:
+    from simpy import Event
+
+    from hermes.sim.route import Route
 
 __all__ = ["Sequence"]
 
@@ -17,7 +23,8 @@ class Sequence:
     knows how many steps have passed since (see `DecodeGroup`).
 
     Args:
-        request_id: Number of the request in the workload.
+        request_id: Number of the request in the workload; calls of a pipeline of several stages
+            have numbers beyond.
         arrival: Tick at which it came.
         prompt_tokens: Tokens of its prompt.
         output_tokens: Tokens it will sample; the replica learns this only by sampling the last.
@@ -30,6 +37,8 @@ class Sequence:
         "arrival",
         "computed",
         "deadline",
+        "done",
+        "fetched_tokens",
         "finish_step",
         "first_token",
         "granted",
@@ -47,12 +56,16 @@ class Sequence:
         "rank",
         "remote",
         "request_id",
+        "requeued_ticks",
+        "retrieval_ticks",
         "reused_tokens",
+        "route",
         "scheduled",
         "slots",
         "swapped",
         "target",
         "ticket",
+        "transfer_ticks",
     )
 
     def __init__(
@@ -86,8 +99,16 @@ class Sequence:
         self.first_token = -1
         self.last_token = -1  # tick of its latest token, kept only while it is preempted
         self.preemptions = 0
-        self.lost = -1  # tick at which it lost its blocks; -1 when it has them, or had none yet
+        self.route: Route | None = None  # who knows where it goes on
+        # Succeeds at its last token, with replica and sequence; None where the log hears of it.
+        self.done: Event | None = None
+        self.fetched_tokens = 0  # prompt tokens whose KV came from a memory tier
+        # Where its time went, apart from computing and the wait for its first step:
+        self.requeued_ticks = 0  # waiting for blocks of the replica that goes on with it
+        self.transfer_ticks = 0  # waiting for its KV to arrive there
+        self.retrieval_ticks = 0  # before its first step, waiting for KV from a memory tier
         self.preempted_ticks = 0  # from losing its blocks to the step that holds it again, in all
+        self.lost = -1  # tick at which it lost its blocks; -1 when it has them, or had none yet
         self.ticket = -1  # place in the running order; -1 while it waits or is done
         self.join_step = 0
         self.finish_step = 0

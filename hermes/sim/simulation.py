@@ -14,9 +14,11 @@ from hermes.sim.clock import Clock
 from hermes.sim.coordinator import Coordinator
 from hermes.sim.deployment import Deployment, resolve
 from hermes.sim.energy import fleet_joules
-from hermes.sim.fleet import RunOptions, build_routes, start_replicas
+from hermes.sim.fleet import RunOptions, start_replicas
 from hermes.sim.laws import check_drained
 from hermes.sim.replica import Observer
+from hermes.sim.request_log import RequestLog
+from hermes.sim.ways import build_ways
 from hermes.workload import Workload, build_workload
 
 __all__ = ["SimulationResult", "simulate", "simulate_deployment"]
@@ -85,23 +87,27 @@ def simulate_deployment(
     """
     env = Clock(initial_time=0)
     ttft_ticks = seconds_to_ticks((scenario.slo.ttft_ms or 0) / 1000)
-    coordinator = Coordinator(env, workload, ttft_ticks, on_finished)
+    stage_names = tuple(deployment.pipelines[name].stage_names for name in workload.pipeline_names)
+    log = RequestLog(workload, stage_names)
+    coordinator = Coordinator(env, workload, log, ttft_ticks, on_finished)
     options = RunOptions(fast_forward, check, observer)
     pools = start_replicas(env, deployment, coordinator, options, scenario.seed)
-    coordinator.start(build_routes(env, deployment, pools, workload.pipeline_names, scenario.seed))
+    ways, stations = build_ways(env, scenario, deployment, workload, coordinator, pools)
+    coordinator.start(ways)
     env.run()
     replicas = [replica for pool in pools.values() for replica in pool]
     for replica in replicas:
         check_drained(replica.engine)
     names = tuple(f"{name}/{i}" for name, pool in pools.items() for i in range(len(pool)))
-    requests = coordinator.columns(names)
+    served = tuple(f"{name}/{i}" for name, pool in stations.items() for i in range(len(pool)))
+    requests = log.columns(names, (*names, *served))
     fleet = FleetUse(
         devices=deployment.devices,
         usd_per_hour=deployment.usd_per_hour,
         replicas=len(replicas),
         steps=sum(replica.steps for replica in replicas),
         busy_ticks=sum(replica.busy_ticks for replica in replicas),
-        joules=fleet_joules(deployment, pools, requests),
+        joules=fleet_joules(deployment, pools, stations, requests),
     )
     gaps = tuple(replica.gaps for replica in replicas)
     summary = summarize(requests, gaps, scenario.slo, fleet)

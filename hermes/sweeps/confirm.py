@@ -157,7 +157,7 @@ def confirm_trial(folder: Path, which: str | None = None, data: Path | None = No
         point=trial.point,
         engines={
             name: BATCHING.find(client.batching, "batching").engine_version() or client.batching
-            for name, client in real.clients.items()
+            for name, client in real.llm_clients.items()
         },
         reproduced=_reproduced(trial, own) if trial.judged_by_one else None,
         requests=len(own.requests.arrival),
@@ -170,7 +170,7 @@ def confirm_trial(folder: Path, which: str | None = None, data: Path | None = No
 def _on_the_real_engine(trial: StoredTrial) -> Scenario:
     """Return the trial's scenario with the real engine's scheduler in every client."""
     changed = {}
-    for name, client in trial.scenario.clients.items():
+    for name, client in trial.scenario.llm_clients.items():
         field = f"clients.{name}.batching"
         real = BATCHING.find(client.batching, field).imitates
         if not real:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -65,6 +66,7 @@ class Workload:
         priority: Priority of each, smaller is more urgent; None where all are alike.
         prefixes: What each prompt begins with, for prefix caches; None where nothing is shared.
         session: Which session each is a turn of, -1 where of none; None where there are none.
+        attributes: Further whole numbers of each, by name, for pipelines to go by.
     """
 
     arrival_ticks: Column
@@ -76,6 +78,7 @@ class Workload:
     priority: Column | None = None
     prefixes: Prefixes | None = None
     session: Column | None = None
+    attributes: Mapping[str, Column] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         columns = self._columns()
@@ -96,12 +99,16 @@ class Workload:
             if column is not None:
                 total.update(name.encode())
                 total.update(np.ascontiguousarray(column, dtype="<i8").tobytes())
+        for name, column in self.attributes.items():
+            total.update(f"attribute.{name}".encode())
+            total.update(np.ascontiguousarray(column, dtype="<i8").tobytes())
         if self.prefixes is not None:
             total.update(repr((self.prefixes.block_tokens, self.prefixes.ids)).encode())
         return total.hexdigest()
 
     def _columns(self) -> tuple[Column, ...]:
-        return tuple(column for column in self._all() if column is not None)
+        known = [column for column in self._all() if column is not None]
+        return (*known, *self.attributes.values())
 
     def _all(self) -> tuple[Column | None, ...]:
         always = self.arrival_ticks, self.prompt_tokens, self.output_tokens, self.pipeline

@@ -87,6 +87,8 @@ def test_arithmetic_agrees_with_an_independent_count(shared_data):
         model = find_model(name)
         if model.num_linear_layers or not model.causal:
             continue  # counted there as if every layer attended, or not at all
+        if name == "intfloat/e5-mistral-7b-instruct":
+            continue  # counted there with the LM head that the embedder does not have
         row = rows[name]
         total, active = float(row["calc_total_params_b"]), float(row["calc_active_params_b"])
         assert model.total_parameters / 1e9 == pytest.approx(total, rel=0.002), name

@@ -13,7 +13,7 @@ import pytest
 
 import hermes as hermes_package
 from hermes.cli import _run
-from hermes.metrics import METRICS
+from hermes.metrics import METRICS, PARTS
 
 SCENARIO = """\
 name: small
@@ -77,8 +77,17 @@ class TestSimulate:
         assert [row["request_id"] for row in rows] == list(range(50))
         for row in rows:
             assert row["status"] == "completed"
-            parts = row["queue_ns"] + row["prefill_ns"] + row["decode_ns"]
-            assert parts == row["last_token_ns"] - row["arrival_ns"]
+            assert (
+                sum(row[f"{part}_ns"] for part in PARTS) == row["finished_ns"] - row["arrival_ns"]
+            )
+        stages = pq.read_table(tmp_path / "run/stages.parquet").to_pylist()
+        assert [row["request_id"] for row in stages] == list(range(50))
+        for row in stages:
+            assert sum(row[f"{part}_ns"] for part in PARTS) == row["end_ns"] - row["begin_ns"]
+
+    def test_draws_where_the_time_goes(self, hermes, tmp_path: Path) -> None:
+        assert hermes("simulate", "scenario.yaml", "--breakdown", "time.png", "-q").code == 0
+        assert (tmp_path / "time.png").read_bytes().startswith(b"\x89PNG")
 
     def test_rejected_requests_are_rows_with_a_reason(self, hermes, tmp_path: Path) -> None:
         long = "workload.requests.lengths.prompt={uniform: {low: 100, high: 300}}"
@@ -216,7 +225,7 @@ class TestStudy:
 
 
 class TestLookingThingsUp:
-    @pytest.mark.parametrize("listing", ["devices", "models", "metrics", "policies"])
+    @pytest.mark.parametrize("listing", ["devices", "models", "indexes", "metrics", "policies"])
     def test_catalogs_are_listed(self, hermes, listing: str) -> None:
         rows = json.loads(hermes("catalog", listing, "--json").out)
         assert rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hermes.metrics import METRICS, FleetUse, RequestColumns, TokenGaps, summarize
+from hermes.metrics import METRICS, FleetUse, RequestColumns, StageColumns, TokenGaps, summarize
 from hermes.metrics.requests import NEVER
 from hermes.scenario.scenario import SloSpec
 
@@ -23,14 +23,41 @@ def columns(rows: list[tuple[int, int, int, int, int, int]]) -> RequestColumns:
         scheduled=times[:, 1],
         first_token=times[:, 2],
         last_token=times[:, 3],
+        finished=times[:, 3],
         prompt_tokens=table[:, 4],
         output_tokens=table[:, 5],
+        generated_tokens=table[:, 5],
+        reused_tokens=np.zeros(size, np.int64),
+        fetched_tokens=np.zeros(size, np.int64),
         preemptions=np.zeros(size, np.int64),
         pipeline=np.zeros(size, np.int64),
         pipeline_names=("default",),
         replica=np.zeros(size, np.int64),
         replica_names=("chat/0",),
+        right=np.full(size, -1),
         reason=("",) * size,
+        stages=stages(times),
+    )
+
+
+def stages(times) -> StageColumns:
+    """One visit for each request that was served, from its first step on computed."""
+    served = np.flatnonzero(times[:, 3] != NEVER)
+    none = np.zeros(len(served), np.int64)
+    arrival, scheduled, _, last = times[served].T
+    return StageColumns(
+        request=served,
+        stage=none,
+        server=none,
+        critical=np.ones(len(served), np.bool_),
+        begin=arrival,
+        queue=scheduled - arrival,
+        compute=last - scheduled,
+        transfer=none,
+        retrieval=none,
+        preemption=none,
+        stage_names=("default/generate",),
+        server_names=("chat/0",),
     )
 
 

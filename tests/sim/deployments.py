@@ -10,10 +10,12 @@ from hermes.catalog import find_device, find_model
 from hermes.costs.linear import LinearStepCost
 from hermes.costs.step import StepCost
 from hermes.scenario.costs import LinearCosts
+from hermes.scenario.pipeline import Generate
 from hermes.scenario.topology import TopologySpec
 from hermes.sim.batching import BATCHING
 from hermes.sim.deployment import ClientPlan, Deployment, RoutePlan
 from hermes.sim.limits import EngineLimits
+from hermes.sim.pipelines.plan import CallPlan, PipelinePlan
 from hermes.sim.queues import QUEUE_ORDERS
 from hermes.sim.routing import ROUTING
 from hermes.sim.topology import ReplicaSite, Topology, resolve_topology
@@ -66,7 +68,20 @@ def deployment(
         kv_bytes_per_token=131_072,
     )
     route = RoutePlan(("chat",), ROUTING.find(routing, "routing"))
-    return Deployment((client,), {"default": route}, topology_of([client]))
+    return Deployment((client,), (), {"default": one_call(route)}, topology_of([client]))
+
+
+def one_call(route: RoutePlan, name: str = "default") -> PipelinePlan:
+    """Return a pipeline of one model call."""
+    call = CallPlan(f"pipelines.{name}.0.generate", "generate", 0, Generate(), route)
+    return PipelinePlan(name, (call,), ("generate",))
+
+
+def route_of(deployment: Deployment) -> RoutePlan:
+    """Return the route of the only call of a deployment's only pipeline."""
+    (pipeline,) = deployment.pipelines.values()
+    assert pipeline.only_call is not None
+    return pipeline.only_call.route
 
 
 def topology_of(clients: Sequence[ClientPlan], spec: TopologySpec | None = None) -> Topology:

@@ -24,7 +24,7 @@ from tests.oracle.reference import (
     Request,
     run_reference_pools,
 )
-from tests.sim.deployments import US, deployment, limits, linear, topology_of, workload
+from tests.sim.deployments import US, deployment, limits, linear, one_call, topology_of, workload
 from tests.sim.test_against_oracle import COSTS, SCENARIO, cases
 
 LATENCY_US = 137.0
@@ -43,7 +43,7 @@ def pools(
     spec = TopologySpec.model_validate(
         {"nic_latency_us": LATENCY_US, "core_latency_us": 0.0, "devices_per_node": 1, **topology}
     )
-    return Deployment(clients, {"default": route}, topology_of(clients, spec))
+    return Deployment(clients, (), {"default": one_call(route)}, topology_of(clients, spec))
 
 
 def client(bounds: EngineLimits | None = None, **changes: object) -> ClientPlan:

@@ -10,7 +10,7 @@ import pytest
 from hermes.scenario import build_scenario
 from hermes.sim import SimulationResult, simulate
 from hermes.sim.simulation import simulate_deployment
-from tests.sim.deployments import deployment, limits, linear, workload
+from tests.sim.deployments import deployment, limits, linear, one_call, route_of, workload
 from tests.sim.test_against_oracle import SCENARIO
 
 SEEDS = range(4)
@@ -134,7 +134,7 @@ def test_names_do_not_matter() -> None:
     renamed = replace(
         plan,
         clients=(replace(plan.clients[0], name="other"),),
-        routes={"default": replace(plan.routes["default"], clients=("other",))},
+        pipelines={"default": one_call(replace(route_of(plan), clients=("other",)))},
     )
     requests = workload(traffic(6))
     results = [simulate_deployment(SCENARIO, each, requests) for each in (plan, renamed)]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import pytest
 
 from hermes.scenario import build_scenario
 from hermes.scenario.scenario import Scenario
-from hermes.sim.coordinator import Coordinator
+from hermes.sim import simulate
 
 __all__ = ["engine_reuse", "infinite_cache_reuse", "one_at_a_time"]
 
@@ -72,15 +70,6 @@ def one_at_a_time(trace: str, path: Path, requests: int, block_size: int) -> Sce
     )
 
 
-def engine_reuse(monkeypatch: pytest.MonkeyPatch, run: Callable[[], object]) -> list[int]:
-    """Run a simulation and return the reused tokens of each request."""
-    reused: dict[int, int] = {}
-    finished = Coordinator.finished
-
-    def noting(self, replica, sequence, now):
-        reused[sequence.request_id] = sequence.reused_tokens
-        finished(self, replica, sequence, now)
-
-    monkeypatch.setattr(Coordinator, "finished", noting)
-    run()
-    return [reused[request] for request in sorted(reused)]
+def engine_reuse(scenario: Scenario) -> list[int]:
+    """Return the tokens that each request of a simulation found in the cache."""
+    return simulate(scenario).requests.reused_tokens.tolist()

@@ -7,7 +7,6 @@ import pytest
 from hermes.errors import InputError
 from hermes.scenario import build_scenario
 from hermes.scenario.workload import WorkloadSpec
-from hermes.sim import simulate
 from hermes.workload import build_workload
 from tests.workload.infinite_cache import engine_reuse
 
@@ -70,7 +69,7 @@ class TestPrefixRepetition:
         ids = build({"prefix_repetition": self.BODY}).prefixes.ids
         assert build({"prefix_repetition": self.BODY}, count=50).prefixes.ids == ids[:50]
 
-    def test_the_engine_finds_every_prefix_but_the_first_of_each(self, monkeypatch):
+    def test_the_engine_finds_every_prefix_but_the_first_of_each(self):
         scenario = build_scenario(
             {
                 "workload": {
@@ -81,7 +80,7 @@ class TestPrefixRepetition:
                 "clients": {"chat": {"model": "llama-3.1-8b", "device": "h100-sxm"}},
             }
         )
-        reused = engine_reuse(monkeypatch, lambda: simulate(scenario))
+        reused = engine_reuse(scenario)
         assert sorted(reused) == [0] * 5 + [64] * 95
 
 

@@ -15,7 +15,7 @@ from hermes.costs.memory import kv_bytes_per_token_per_device, weight_bytes_per_
 from hermes.costs.speculation import DraftModelCost, FixedDraftCost, VerifyCost
 from hermes.costs.step import StepCost
 from hermes.errors import InfeasibleError, InputError
-from hermes.scenario.client import ClientSpec
+from hermes.scenario.clients import LlmClientSpec
 from hermes.scenario.costs import LinearCostSpec, RooflineCosts, RooflineCostSpec
 from hermes.scenario.speculation import DraftModelSpec, SpeculativeSpec
 from hermes.scenario.units import seconds_to_ticks
@@ -92,7 +92,7 @@ class DraftModel:
 
 
 def find_draft_model(
-    spec: ClientSpec, model: Model, kv_dtype: str, folder: Path | None
+    spec: LlmClientSpec, model: Model, kv_dtype: str, folder: Path | None
 ) -> DraftModel | None:
     """Return the model that drafts, if one does; its weights are as published.
 
@@ -141,7 +141,7 @@ def draft_limits(config: SpeculativeSpec | None) -> DraftLimits:
 
 
 def plan_speculation(
-    spec: ClientSpec,
+    spec: LlmClientSpec,
     draft: DraftModel | None,
     device: Device,
     kv_dtype: str,
@@ -180,7 +180,7 @@ def plan_speculation(
 
 
 def _draft_costs(
-    spec: ClientSpec, model: Model, device: Device, kv_dtype: str, folder: Path | None
+    spec: LlmClientSpec, model: Model, device: Device, kv_dtype: str, folder: Path | None
 ) -> StepCost:
     """Return the costs of a draft's pass, which the host of the large model's step launches."""
     costs = spec.costs

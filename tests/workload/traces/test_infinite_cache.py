@@ -7,7 +7,6 @@ from itertools import islice
 
 import pytest
 
-from hermes.sim import simulate
 from hermes.workload import read_trace
 from tests.workload.infinite_cache import engine_reuse, infinite_cache_reuse, one_at_a_time
 
@@ -38,7 +37,7 @@ def test_real_traces(shared_data, monkeypatch, tmp_path, layout, file, requests,
         (tmp_path / "trace").write_text("".join(islice(lines, requests)))
     trace = read_trace(layout, tmp_path / "trace")
     scenario = one_at_a_time(layout, tmp_path / "trace", requests, 16)
-    reused = engine_reuse(monkeypatch, lambda: simulate(scenario))
+    reused = engine_reuse(scenario)
     assert reused == expected(trace, 16)
     assert sum(reused) / trace.prompt_tokens.sum() == pytest.approx(share, abs=1e-4)
 
@@ -48,5 +47,5 @@ def test_turns_of_a_session_find_the_prompt_before(tmp_path, monkeypatch):
     header = "arrival_s,prompt_tokens,output_tokens,session,turn"
     (tmp_path / "t.csv").write_text("\n".join([header, *rows]))
     scenario = one_at_a_time("hermes", tmp_path / "t.csv", 5, 16)
-    reused = engine_reuse(monkeypatch, lambda: simulate(scenario))
+    reused = engine_reuse(scenario)
     assert reused == [0, 0, 96, 160, 0]

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hermes.errors import InputError
-from hermes.sim import simulate
 from hermes.workload import TraceOptions, read_trace
 from tests.workload.infinite_cache import engine_reuse, infinite_cache_reuse, one_at_a_time
 
@@ -92,7 +91,7 @@ class TestInfiniteCache:
         path = shared_data / FILE
         expected = infinite_cache_reuse(recorded(path, requests), 512, block_size)
         scenario = one_at_a_time("mooncake", path, requests, block_size)
-        assert engine_reuse(monkeypatch, lambda: simulate(scenario)) == expected
+        assert engine_reuse(scenario) == expected
 
     def test_the_hit_rate_of_the_real_trace(self, shared_data):
         """Of all ids 34.1 % were there before; 34.7 % of the tokens need no prefill."""
@@ -121,9 +120,8 @@ class TestInfiniteCache:
         cut = [(tokens, ids[: -(-tokens // 512)]) for tokens, ids in prompts]
         rows = [line(at, tokens, at + 2, ids) for at, (tokens, ids) in enumerate(cut)]
         path.write_text("\n".join(rows))
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            scenario = one_at_a_time("mooncake", path, len(cut), block_size)
-            found = engine_reuse(monkeypatch, lambda: simulate(scenario))
+        scenario = one_at_a_time("mooncake", path, len(cut), block_size)
+        found = engine_reuse(scenario)
         assert found == infinite_cache_reuse(cut, 512, block_size)
 
 

@@ -1,4 +1,4 @@
-"""Clients: pools of identical replicas, configured with the names vLLM uses."""
+"""Clients that serve language models, configured with the names vLLM uses."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from hermes.scenario.base import NonNegative, Positive, PositiveInt, Spec
 from hermes.scenario.costs import CostsSpec
 from hermes.scenario.speculation import SpeculativeSpec
 
-__all__ = ["ClientSpec", "Dtype", "KVCacheDtype"]
+__all__ = ["Dtype", "KVCacheDtype", "LlmClientSpec"]
 
 Dtype = Literal["auto", "bfloat16", "float16", "fp8", "int8", "int4", "mxfp4"]
+Share = Annotated[float, Field(ge=0, le=1)]
 KVCacheDtype = Literal["auto", "bfloat16", "float16", "fp8", "int8"]
 
 
-class ClientSpec(Spec):
+class LlmClientSpec(Spec):
     """A pool of identical replicas, each one engine instance with its devices."""
 
     serves: Annotated[
@@ -85,5 +86,8 @@ class ClientSpec(Spec):
     `{calibrated: PATH}` or `{linear: {...}}`."""
     speculative_config: SpeculativeSpec | None = None
     """Speculative decoding; default: none."""
+    quality: Share | Annotated[dict[str, Share], Field(min_length=1)] | None = None
+    """Share of requests its model answers right: one number, or one for each difficulty class of
+    `workload.difficulty`. Default: not known, and no quality is reported."""
     usd_per_device_hour: Positive | None = None
     """Price of one device for one hour; default: the catalog's."""

@@ -1,0 +1,92 @@
+"""Distributions of service times and latencies, as a user writes them, in milliseconds.
+
+A bare number is a constant; anything else is a mapping with one key, the distribution's name.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+
+from hermes.scenario.base import NonNegative, Positive, Spec
+from hermes.scenario.choice import by_key
+
+__all__ = [
+    "DurationSpec",
+    "Exponential",
+    "ExponentialDuration",
+    "Lognormal",
+    "LognormalDuration",
+    "Uniform",
+    "UniformDuration",
+]
+
+
+class Exponential(Spec):
+    """Memoryless times."""
+
+    mean: Positive
+    """Milliseconds on average."""
+
+
+class Lognormal(Spec):
+    """Times with a heavy tail, as calls to remote services have."""
+
+    mean: Positive
+    """Milliseconds on average."""
+    cv: Positive = 1.0
+    """Standard deviation as a share of the mean."""
+
+
+class Uniform(Spec):
+    """Every time between two bounds alike."""
+
+    low: NonNegative
+    """Milliseconds at least."""
+    high: Positive
+    """Milliseconds at most."""
+
+    @model_validator(mode="after")
+    def _low_up_to_high(self) -> Self:
+        if self.low > self.high:
+            message = f"low ({self.low:g}) must not exceed high ({self.high:g})"
+            raise PydanticCustomError("contradiction", message)  # type: ignore[arg-type,unused-ignore]
+        return self
+
+
+class ExponentialDuration(Spec):
+    """`{exponential: {mean: ...}}`."""
+
+    exponential: Exponential
+    """The distribution."""
+
+
+class LognormalDuration(Spec):
+    """`{lognormal: {mean: ..., cv: ...}}`."""
+
+    lognormal: Lognormal
+    """The distribution."""
+
+
+class UniformDuration(Spec):
+    """`{uniform: {low: ..., high: ...}}`."""
+
+    uniform: Uniform
+    """The distribution."""
+
+
+DurationSpec = Annotated[
+    NonNegative | ExponentialDuration | LognormalDuration | UniformDuration,
+    by_key(
+        "a duration",
+        {
+            "exponential": ExponentialDuration,
+            "lognormal": LognormalDuration,
+            "uniform": UniformDuration,
+        },
+        number="a number of milliseconds",
+    ),
+]
+"""Milliseconds: a number, or a distribution told by its key."""

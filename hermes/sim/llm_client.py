@@ -1,0 +1,240 @@
+"""LLM clients of a deployment: names looked up, sizes checked, memory counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hermes.catalog import Device, Model, find_device, find_model
+from hermes.costs.build import build_step_cost
+from hermes.costs.memory import (
+    kv_bytes_per_token,
+    kv_bytes_per_token_per_device,
+    num_gpu_blocks,
+    resolve_dtype,
+    resolve_kv_dtype,
+)
+from hermes.costs.step import StepCost
+from hermes.errors import InfeasibleError, InputError
+from hermes.scenario.clients import LlmClientSpec
+from hermes.scenario.scenario import Scenario
+from hermes.sim.batching import BATCHING, BatchingPolicy
+from hermes.sim.limits import EngineLimits
+from hermes.sim.looking import looked_up
+from hermes.sim.queues import QUEUE_ORDERS, QueueOrder
+from hermes.sim.speculation.plan import (
+    DraftModel,
+    SpeculationPlan,
+    draft_limits,
+    find_draft_model,
+    plan_speculation,
+)
+
+__all__ = ["ClientPlan", "plan_client"]
+
+_HOP_LATENCY_S = 10e-6  # a send and receive between devices of a node
+_PIPELINED_BATCHING = ("chunked", "mixed")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientPlan:
+    """A pool of replicas, with everything about them known."""
+
+    name: str
+    serves: str
+    model: Model
+    device: Device
+    dtype: str
+    kv_dtype: str
+    tensor_parallel_size: int
+    replicas: int
+    limits: EngineLimits
+    batching: type[BatchingPolicy]
+    order: type[QueueOrder]
+    costs: StepCost
+    move_seconds_per_token: float  # of KV, between one device and host memory
+    usd_per_device_hour: float | None
+    kv_bytes_per_token: int  # all layers, whole model
+    layerwise: bool = False
+    overflow_tokens: int | None = None
+    pipeline_parallel_size: int = 1
+    hop_latency_s: float = 0.0  # between two pipeline stages
+    hop_seconds_per_token: float = 0.0
+    speculation: SpeculationPlan | None = None
+    quality: Mapping[str, float] | None = None  # share of right answers, by difficulty class
+
+    @property
+    def devices(self) -> int:
+        """Devices of all replicas."""
+        return self.replicas * self.devices_per_replica
+
+    @property
+    def devices_per_replica(self) -> int:
+        """Devices of one replica."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+
+def plan_client(
+    name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | None
+) -> ClientPlan:
+    """Return a client with everything about it known.
+
+    Raises:
+        InputError: naming the field of the client that cannot be.
+    """
+    try:
+        return _plan(name, spec, scenario, folder)
+    except InputError as error:
+        raise error.inside(f"clients.{name}") from None
+
+
+def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | None) -> ClientPlan:
+    device = looked_up("device", lambda: find_device(spec.device, scenario.devices))
+    model = looked_up("model", lambda: find_model(spec.model, folder))
+    dtype = resolve_dtype(model, spec.dtype)
+    kv_dtype = resolve_kv_dtype(model, spec.kv_cache_dtype)
+    costs = build_step_cost(
+        spec.costs, model, device, dtype, kv_dtype, spec.tensor_parallel_size, folder
+    )
+    kv_bytes = kv_bytes_per_token_per_device(model, kv_dtype, spec.tensor_parallel_size)
+    draft = find_draft_model(spec, model, kv_dtype, folder)
+    speculation = plan_speculation(spec, draft, device, kv_dtype, costs, folder)
+    limits = _limits(spec, model, device, dtype, kv_dtype, kv_bytes, draft)
+    batching = BATCHING.find(spec.batching, "batching")
+    order = QUEUE_ORDERS.find(spec.scheduling_policy, "scheduling_policy")
+    batching().check(limits, order)
+    if spec.serves[0] not in batching.serves:
+        raise InfeasibleError(
+            f"batching {spec.batching!r} does not serve {spec.serves[0]!r} (allowed: "
+            f"{', '.join(batching.serves)})",
+            "serves",
+        )
+    _check_pipeline(spec, model)
+    price = spec.usd_per_device_hour
+    return ClientPlan(
+        name=name,
+        serves=spec.serves[0],
+        model=model,
+        device=device,
+        dtype=dtype,
+        kv_dtype=kv_dtype,
+        tensor_parallel_size=spec.tensor_parallel_size,
+        replicas=spec.replicas,
+        limits=limits,
+        batching=batching,
+        order=order,
+        costs=costs,
+        move_seconds_per_token=kv_bytes / (device.host_bandwidth_gb_per_s * 1e9),
+        usd_per_device_hour=device.usd_per_hour if price is None else price,
+        speculation=speculation,
+        kv_bytes_per_token=kv_bytes_per_token(model, kv_dtype),
+        layerwise=spec.kv_transfer == "layerwise",
+        overflow_tokens=spec.overflow_tokens,
+        pipeline_parallel_size=spec.pipeline_parallel_size,
+        hop_latency_s=_HOP_LATENCY_S,
+        hop_seconds_per_token=_hop_seconds_per_token(spec, model, device),
+        quality=_quality(spec, scenario.workload.difficulty),
+    )
+
+
+def _quality(
+    spec: LlmClientSpec, difficulty: Mapping[str, float] | None
+) -> Mapping[str, float] | None:
+    """Return the share of right answers for each difficulty class; `""` where there are none."""
+    classes = list(difficulty or {"": 1.0})
+    if spec.quality is None:
+        return None
+    if isinstance(spec.quality, (int, float)):
+        return dict.fromkeys(classes, float(spec.quality))
+    if sorted(spec.quality) != sorted(classes):
+        known = ", ".join(classes) if difficulty else "none: workload.difficulty is not given"
+        raise InputError(
+            f"must give every difficulty class once: {', '.join(spec.quality)} (classes: {known})",
+            "quality",
+        )
+    return {name: spec.quality[name] for name in classes}
+
+
+def _check_pipeline(spec: LlmClientSpec, model: Model) -> None:
+    stages = spec.pipeline_parallel_size
+    if stages > model.num_hidden_layers:
+        raise InfeasibleError(
+            f"{stages} stages are more than the {model.num_hidden_layers} layers of {model.name}",
+            "pipeline_parallel_size",
+        )
+    if stages > 1 and spec.batching not in _PIPELINED_BATCHING:
+        raise InfeasibleError(
+            f"batching {spec.batching!r} does not keep several batches in flight (allowed with "
+            f"pipeline_parallel_size {stages}: {', '.join(_PIPELINED_BATCHING)})",
+            "batching",
+        )
+    if stages > 1 and spec.prefill_schedule_interval > 1:
+        raise InfeasibleError(
+            "not modelled together with pipeline_parallel_size; leave one of them at 1",
+            "prefill_schedule_interval",
+        )
+
+
+def _hop_seconds_per_token(spec: LlmClientSpec, model: Model, device: Device) -> float:
+    """Return the time to bring one token's activations, in 16 bits, to the next stage.
+
+    Each device of a stage sends its share; between nodes the link of the host stands in.
+    """
+    stages, size = spec.pipeline_parallel_size, spec.tensor_parallel_size
+    if stages == 1:
+        return 0.0
+    inside = stages * size <= device.link_domain and device.link_bandwidth_gb_per_s > 0
+    gb_per_s = device.link_bandwidth_gb_per_s if inside else device.host_bandwidth_gb_per_s
+    return 2 * model.hidden_size / (gb_per_s * 1e9)
+
+
+def _limits(
+    spec: LlmClientSpec,
+    model: Model,
+    device: Device,
+    dtype: str,
+    kv_dtype: str,
+    kv_bytes: int,
+    draft: DraftModel | None,
+) -> EngineLimits:
+    if spec.num_gpu_blocks_override is not None:
+        blocks = spec.num_gpu_blocks_override
+    else:
+        blocks = num_gpu_blocks(
+            device,
+            model,
+            dtype,
+            kv_dtype,
+            spec.tensor_parallel_size,
+            spec.block_size,
+            spec.gpu_memory_utilization,
+            spec.pipeline_parallel_size,
+        )
+        if draft is not None:
+            blocks = draft.blocks_beside(blocks, kv_bytes, spec.block_size)
+    usable = blocks - 1  # vLLM keeps one as the null block
+    capacity = usable * spec.block_size
+    longest = min(model.max_position_embeddings or capacity, capacity)
+    if spec.max_model_len is not None:
+        if spec.max_model_len > capacity:
+            raise InfeasibleError(
+                f"the KV cache holds {capacity} tokens, fewer than the {spec.max_model_len} asked "
+                "for; use fewer, more devices, or a smaller kv_cache_dtype",
+                "max_model_len",
+            )
+        longest = spec.max_model_len
+    return EngineLimits(
+        max_num_seqs=spec.max_num_seqs,
+        max_num_batched_tokens=spec.max_num_batched_tokens,
+        block_size=spec.block_size,
+        num_blocks=usable,
+        max_model_len=longest,
+        watermark_blocks=int(spec.watermark * blocks),
+        long_prefill_token_threshold=spec.long_prefill_token_threshold,
+        prefill_schedule_interval=spec.prefill_schedule_interval,
+        reserve_full_prompt=spec.scheduler_reserve_full_isl,
+        enable_prefix_caching=spec.enable_prefix_caching,
+        swap_blocks=int(spec.swap_space_gb * 1e9 / (kv_bytes * spec.block_size)),
+        **draft_limits(spec.speculative_config),
+    )

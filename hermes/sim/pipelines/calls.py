@@ -1,0 +1,189 @@
+"""Model calls of a pipeline: the context goes in as a prompt, the answer comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+
+from hermes.scenario.pipeline import Generate
+from hermes.sim.pipelines.context import Context
+from hermes.sim.pipelines.walk import Answer, Rejected, Visit, Walk
+from hermes.sim.pipelines.world import Steps, World
+from hermes.sim.replica import Replica
+from hermes.sim.route import Route
+from hermes.sim.sequence import Sequence
+
+__all__ = ["BYTES_PER_TOKEN", "GenerateStep"]
+
+BYTES_PER_TOKEN = 4
+"""Of text on its way between stages."""
+
+Quality = Mapping[int, Mapping[str, float]]
+"""By replica, the share of requests of each difficulty class that its model answers right."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call: what goes in, and how much comes out."""
+
+    prompt: int
+    thoughts: int
+    answer: int
+    keys: Context | None  # whose KV blocks its tokens are; None where none are shared
+
+    @property
+    def output(self) -> int:
+        """Tokens sampled."""
+        return self.thoughts + self.answer
+
+
+class GenerateStep:
+    """A call of a language model; see `hermes.scenario.pipeline.Generate`.
+
+    Args:
+        world: What it works with.
+        name: For its draws: `pipeline/stage`.
+        stage: Its number in the log.
+        spec: What the user wrote.
+        route: Where its calls can go.
+        quality: Of the models behind it; empty where it is not known.
+        shares: Whether other calls of a request may find the KV of this one.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        stage: int,
+        spec: Generate,
+        route: Route,
+        quality: Quality,
+        shares: bool,
+    ) -> None:
+        self._world = world
+        self._name = name
+        self._stage = stage
+        self._spec = spec
+        self._route = route
+        self._quality = quality
+        self._shares = shares
+
+    def run(self, walk: Walk) -> Steps:
+        """Make the call; see `Walker.run`."""
+        world, spec = self._world, self._spec
+        begin = world.enter(walk)
+        if spec.prompt_tokens is None:
+            walk.read_documents(world.number)
+        call = self._call(walk)
+        pick = self._route.pick(begin, call.prompt, call.output)
+        replica = pick.replica
+        if replica is None:
+            raise Rejected(pick.reason)
+        yield from world.move(walk, replica.index, BYTES_PER_TOKEN * call.prompt)
+        submitted = world.env.now
+        sequence = self._sequence(walk, call, replica)
+        sequence.route, sequence.hand_off = self._route, pick.hand_off
+        sequence.done = done = world.env.event()
+        replica.submit(sequence)
+        last, sequence = yield done  # elsewhere than it began, if it was handed over
+        if last.front_end_ticks:
+            yield world.env.timeout(last.front_end_ticks)
+        walk.at = last.index
+        world.leave(walk, self._visit(sequence, begin, submitted, last))
+        self._take_answer(walk, call, sequence, last)
+        walk.right = self._right(walk, replica)
+        if spec.keep_output and spec.prompt_tokens is None:
+            self._grow(walk, call)
+
+    def _call(self, walk: Walk) -> _Call:
+        spec, draws = self._spec, self._world.draws
+        request, place = walk.request, walk.place
+
+        def tokens(what: str) -> int:
+            return draws.tokens(getattr(spec, what), f"{self._name}/{what}", request, place)
+
+        prompt = walk.context.tokens if spec.prompt_tokens is None else tokens("prompt_tokens")
+        thoughts = 0 if spec.thought_tokens is None else tokens("thought_tokens")
+        if spec.max_thought_tokens is not None:
+            thoughts = min(thoughts, spec.max_thought_tokens)
+        if spec.output_tokens is None:
+            answer = int(self._world.workload.output_tokens[request])
+        else:
+            answer = tokens("output_tokens")
+        return _Call(prompt, thoughts, answer, self._keys(walk, thoughts + answer))
+
+    def _keys(self, walk: Walk, output: int) -> Context | None:
+        """Return whose blocks the prompt and, where it stays in the context, the output are."""
+        spec = self._spec
+        if spec.prompt_tokens is not None or not self._shares:
+            return None
+        stays = spec.keep_output and (spec.keep_thoughts or spec.thought_tokens is None)
+        return walk.context.grown(output, self._world.number()) if stays else walk.context
+
+    def _grow(self, walk: Walk, call: _Call) -> None:
+        if call.keys is not None and call.keys is not walk.context:
+            walk.context = call.keys
+            return
+        kept = call.output if self._spec.keep_thoughts else call.answer
+        walk.context = walk.context.grown(kept, self._world.number())
+
+    def _sequence(self, walk: Walk, call: _Call, replica: Replica) -> Sequence:
+        world, request = self._world, walk.request
+        block_size = replica.engine.limits.block_size
+        workload = world.workload
+        prefix: tuple[Hashable, ...] = ()
+        if self._spec.prompt_tokens is None and workload.prefixes is not None:
+            prompt = int(workload.prompt_tokens[request])
+            prefix = workload.prefixes.keys(request, prompt, block_size)
+        if call.keys is not None:
+            prefix = call.keys.keys(block_size, prefix)
+        arrival = int(workload.arrival_ticks[request])
+        return world.coordinator.sequence(
+            world.number(), request, arrival, call.prompt, call.output, prefix
+        )
+
+    def _visit(self, sequence: Sequence, begin: int, submitted: int, replica: Replica) -> Visit:
+        retrieved, preempted = sequence.retrieval_ticks, sequence.preempted_ticks
+        queued = sequence.scheduled - submitted + sequence.requeued_ticks - retrieved
+        transferred = submitted - begin + sequence.transfer_ticks
+        waits = queued + transferred + retrieved + preempted
+        now = self._world.env.now
+        return Visit(
+            stage=self._stage,
+            begin=begin,
+            queue=queued,
+            compute=now - begin - waits,
+            transfer=transferred,
+            retrieval=retrieved,
+            preemption=preempted,
+            server=replica.index,
+        )
+
+    def _take_answer(self, walk: Walk, call: _Call, sequence: Sequence, replica: Replica) -> None:
+        walk.preemptions += sequence.preemptions
+        walk.generated += call.output
+        walk.reused += sequence.reused_tokens
+        walk.fetched += sequence.fetched_tokens
+        front_end = replica.front_end_ticks
+        walk.answer = Answer(
+            scheduled=sequence.scheduled,
+            first_token=sequence.first_token + front_end,
+            last_token=sequence.last_token + front_end,
+            prompt_tokens=call.prompt,
+            output_tokens=call.output,
+            replica=replica.index,
+        )
+
+    def _right(self, walk: Walk, replica: Replica) -> bool | None:
+        """Draw whether the answer is right.
+
+        Two models asked in turn meet the same draw, so what the weaker one knows, the better one
+        does too; branches draw for themselves.
+        """
+        classes = self._quality.get(replica.index)
+        if classes is None:
+            return None
+        world = self._world
+        difficulty = world.difficulty(walk.request)
+        drawn = world.draws.share("quality", walk.request, walk.place)
+        return drawn < classes[difficulty]

@@ -1,0 +1,94 @@
+"""What the stages of a pipeline work with: time, the network, the draws, the log."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from itertools import count
+from typing import Any
+
+from simpy import Event
+
+from hermes.sim.clock import Clock
+from hermes.sim.coordinator import Coordinator
+from hermes.sim.network import FlowNetwork
+from hermes.sim.pipelines.draws import Draws
+from hermes.sim.pipelines.walk import Stopped, Visit, Walk
+from hermes.sim.topology import Topology
+from hermes.workload import Workload
+
+__all__ = ["Steps", "World"]
+
+Steps = Generator[Event, Any, None]
+"""A stage under way: yields the events it waits for."""
+
+
+class World:
+    """Shared by all stages of all pipelines of one simulation.
+
+    Args:
+        env: The SimPy environment.
+        coordinator: Makes sequences, keeps the log.
+        network: What data flows over.
+        topology: Paths between replicas and stations.
+        workload: The requests.
+        draws: Of the stages.
+        difficulty: Difficulty class of each request; empty where they have none.
+    """
+
+    def __init__(
+        self,
+        env: Clock,
+        coordinator: Coordinator,
+        network: FlowNetwork,
+        topology: Topology,
+        workload: Workload,
+        draws: Draws,
+        difficulty: Sequence[str] = (),
+    ) -> None:
+        self.env = env
+        self.coordinator = coordinator
+        self.workload = workload
+        self.draws = draws
+        self._difficulty = difficulty
+        self._network = network
+        self._topology = topology
+        self._numbers = count(len(workload))
+
+    def difficulty(self, request: int) -> str:
+        """Return a request's difficulty class; empty where requests have none."""
+        return self._difficulty[request] if self._difficulty else ""
+
+    def attribute(self, name: str, request: int) -> int:
+        """Return what a column of the trace says of a request."""
+        return int(self.workload.attributes[name][request])
+
+    def number(self) -> int:
+        """Return a number that no request, call or piece of a context has."""
+        return next(self._numbers)
+
+    def reaches(self, walk: Walk, place: int) -> bool:
+        """Whether a walk's data could move to a place."""
+        return place < 0 or walk.at < 0 or self._topology.reaches(walk.at, place)
+
+    def move(self, walk: Walk, place: int, size_bytes: int) -> Steps:
+        """Let a walk's data flow to a place; what comes from outside, or goes there, is there."""
+        if walk.at < 0 or place < 0 or walk.at == place:
+            return
+        path = self._topology.path(walk.at, place)
+        arrived = self.env.event()
+        self._network.transfer(path, size_bytes, arrived.succeed)  # type: ignore[arg-type]
+        yield arrived
+
+    def enter(self, walk: Walk) -> int:
+        """Return the tick at which a walk enters a stage.
+
+        Raises:
+            Stopped: nobody waits for it any more.
+        """
+        if walk.stopped:
+            raise Stopped
+        return self.env.now
+
+    def leave(self, walk: Walk, visit: Visit) -> None:
+        """Note a stage that was passed."""
+        walk.visits.append(visit)

@@ -1,0 +1,87 @@
+"""Routes: where the calls of a stage can go, and who chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Sequence_
+from dataclasses import dataclass
+
+from hermes.sim.hand_off import HandOff
+from hermes.sim.replica import Replica
+from hermes.sim.routing import RoutingPolicy
+
+__all__ = ["Pick", "Route"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """The replica that takes a call, or why there is none.
+
+    Attributes:
+        replica: The one chosen; None where none could ever serve the call.
+        hand_off: Whether it goes on elsewhere once the prompt is done.
+        reason: Why there is none.
+    """
+
+    replica: Replica | None
+    hand_off: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a stage's calls can go, and who chooses.
+
+    Attributes:
+        replicas: Those that take them.
+        policy: Chooses among them.
+        uniform: All of them accept the same calls.
+        hand_off: Takes over when the prompt is done; None where replicas serve whole calls.
+        overflow_tokens: Pending prompt tokens of every replica above which an idle decode replica
+            takes a call whole; None: never.
+    """
+
+    replicas: tuple[Replica, ...]
+    policy: RoutingPolicy
+    uniform: bool
+    hand_off: HandOff | None = None
+    overflow_tokens: int | None = None
+
+    def pick(self, now: int, prompt: int, output: int) -> Pick:
+        """Choose a replica for a call of so many prompt and output tokens."""
+        candidates, reason = self._candidates(prompt, output)
+        if not candidates:
+            return Pick(None, reason=reason)
+        one = len(candidates) == 1
+        replica = candidates[0] if one else self.policy.choose(candidates, now)
+        helper = self._helper(candidates, prompt, output)
+        if helper is not None:
+            return Pick(helper)
+        return Pick(replica, self.hand_off is not None)
+
+    def _candidates(self, prompt: int, output: int) -> tuple[Sequence_[Replica], str]:
+        """Return the replicas that could serve a call, or why there is none."""
+        replicas: Sequence_[Replica] = self.replicas
+        if self.hand_off is not None:
+            return self._handing(self.hand_off, prompt, output)
+        reason = replicas[0].engine.rejection(prompt, output)
+        if reason or not self.uniform:
+            replicas = [r for r in replicas if not r.engine.rejection(prompt, output)]
+        return replicas, reason
+
+    def _handing(
+        self, hand_off: HandOff, prompt: int, output: int
+    ) -> tuple[Sequence_[Replica], str]:
+        """Return the prefill replicas that can take a prompt and reach who decodes it."""
+        able = [replica for replica in self.replicas if not replica.engine.rejection(prompt, 1)]
+        if not able:
+            return able, self.replicas[0].engine.rejection(prompt, 1)
+        paired = [replica for replica in able if hand_off.targets(replica, prompt, output)]
+        return paired, "no_decode_replica_holds_it"
+
+    def _helper(self, replicas: Sequence_[Replica], prompt: int, output: int) -> Replica | None:
+        """Return an idle decode replica to serve a call whole, when the others have too much."""
+        if self.hand_off is None or self.overflow_tokens is None:
+            return None
+        if any(r.engine.pending_prompt_tokens <= self.overflow_tokens for r in replicas):
+            return None
+        return self.hand_off.idle_target(prompt, output)
