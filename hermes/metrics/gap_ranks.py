@@ -44,7 +44,17 @@ class RankedGaps:
         runs: Rows as from `TokenGaps.columns`.
     """
 
-    __slots__ = ("_ends", "_firsts", "_first", "_delta", "_last", "_steps", "_weight", "sum", "total")
+    __slots__ = (
+        "_delta",
+        "_ends",
+        "_first",
+        "_firsts",
+        "_last",
+        "_steps",
+        "_weight",
+        "sum",
+        "total",
+    )
 
     def __init__(self, runs: Integers) -> None:
         first, delta, steps, sequences = runs

@@ -26,7 +26,7 @@ def run_steps_reaching(run: Run, ticks: int) -> int:
     # delta/2 * s^2 + (first - delta/2) * s >= ticks, in integers
     slope = 2 * first - delta
     steps = (isqrt(slope * slope + 8 * delta * ticks) - slope) // (2 * delta)
-    while run_ticks(run, steps) < ticks:
+    while steps * first + delta * (steps * (steps - 1) // 2) < ticks:
         steps += 1
     return steps
 
@@ -69,6 +69,13 @@ def steps_reaching(runs: tuple[Run, ...], ticks: int) -> tuple[int, int]:
 
     All of them when even they take less.
     """
+    if len(runs) == 1:
+        most, first, delta = run = runs[0]
+        whole = most * first + delta * (most * (most - 1) // 2)
+        if whole < ticks:
+            return most, whole
+        steps = run_steps_reaching(run, ticks)
+        return steps, steps * first + delta * (steps * (steps - 1) // 2)
     steps = passed = 0
     for run in runs:
         whole = run_ticks(run, run[0])

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from simpy import Event
 
 from hermes.errors import SimulationError
+from hermes.sim.arrivals import Arrivals
 from hermes.sim.clock import Clock
 from hermes.sim.hand_off import HandOff
 from hermes.sim.pipelines.walk import Rejected, Walk
@@ -66,6 +67,7 @@ class Coordinator:
         self._workload = workload
         self._ttft_ticks = ttft_ticks
         self._on_finished = on_finished
+        self._ways: tuple[Route | Walker, ...] = ()
 
     def start(self, pipelines: tuple[Route | Walker, ...]) -> None:
         """Begin the arrivals.
@@ -73,7 +75,8 @@ class Coordinator:
         Args:
             pipelines: For each pipeline of the workload, the route of its only call, or its walker.
         """
-        self._env.process(self._arrivals(pipelines))
+        self._ways = pipelines
+        Arrivals(self._env, self._workload, self._bring)
 
     # -- as the replicas' listener --------------------------------------------------------------
 
@@ -104,22 +107,13 @@ class Coordinator:
 
     # -- arrivals -------------------------------------------------------------------------------
 
-    def _arrivals(self, ways: tuple[Route | Walker, ...]) -> Generator[Event, None, None]:
-        env, workload = self._env, self._workload
-        arrivals = workload.arrival_ticks.tolist()
-        prompts = workload.prompt_tokens.tolist()
-        outputs = workload.output_tokens.tolist()
-        pipelines = workload.pipeline.tolist()
-        now = 0
-        for request, arrival in enumerate(arrivals):
-            if arrival > now:
-                yield env.timeout(arrival - now)
-                now = arrival
-            way = ways[pipelines[request]]
-            if isinstance(way, Route):
-                self._admit(way, request, now, prompts[request], outputs[request])
-            else:
-                env.process(self._walk(way, request, prompts[request]))
+    def _bring(self, request: int, now: int, prompt: int, output: int, pipeline: int) -> None:
+        """Let a request begin that has just come."""
+        way = self._ways[pipeline]
+        if isinstance(way, Route):
+            self._admit(way, request, now, prompt, output)
+        else:
+            self._env.process(self._walk(way, request, prompt))
 
     def _admit(self, route: Route, request: int, now: int, prompt: int, output: int) -> None:
         pick = route.pick(now, prompt, output)

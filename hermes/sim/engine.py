@@ -9,6 +9,7 @@ sequence loses its own and goes back to the queue.
 
 from __future__ import annotations
 
+from hermes.sim.kv_cache import CachedBlock
 from hermes.sim.lane import Batch
 from hermes.sim.scheduler_state import SchedulerState
 from hermes.sim.sequence import Sequence
@@ -139,7 +140,9 @@ class Engine(SchedulerState):
             return self._swap_in(sequence, budget)
         if sequence.remote:
             return None
-        head = self.holdings.cached_head(sequence)
+        head: list[CachedBlock] | tuple[()] = ()
+        if sequence.prefix or sequence.preemptions:
+            head = self.holdings.cached_head(sequence)
         computed = len(head) * limits.block_size
         tokens = self._chunk(sequence.target - computed, budget)
         blocks = needed = self._blocks_with(sequence, computed, tokens)
@@ -151,10 +154,11 @@ class Engine(SchedulerState):
             needed -= len(head) - pool.idle(head)
         if needed > pool.free:
             return None
-        self._enter_running(sequence)
+        self._leave_queue(sequence)
+        self._running.append(sequence)
         if head:
             pool.hold(head)
-            sequence.held = head
+            sequence.held = list(head)
             if sequence.scheduled < 0:
                 sequence.reused_tokens = computed
         sequence.computed = computed

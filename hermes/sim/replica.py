@@ -185,7 +185,7 @@ class Replica:
         if self._direct and self._step_alone():
             return
         batch = self._batch = self._form()
-        if not batch:
+        if not (batch.decodes or batch.prefills):
             self._idle = True  # all that waits, waits for KV to come or go
             return
         self._block, self._block_steps, ticks = self._durations(batch)
@@ -241,13 +241,15 @@ class Replica:
 
     def _form(self) -> Batch:
         engine = self.engine
-        batch = self._policy.form(engine) or self._policy.form(engine)
+        batch = self._policy.form(engine)
+        if not (batch.decodes or batch.prefills):
+            batch = self._policy.form(engine)
         if engine.waiting and not engine.preempted:
             engine.fetch()
             for sequence in engine.fetching:
                 self._listener.fetching(self, sequence)
             engine.fetching.clear()
-        if not batch and not self._may_form_nothing():
+        if not (batch.decodes or batch.prefills or self._may_form_nothing()):
             raise SimulationError(
                 f"replica {self.index} has work but {type(self._policy).__name__} forms no batch; "
                 f"waiting: {list(self.engine.waiting)[:3]}"
@@ -361,7 +363,8 @@ class Replica:
         if self._stalled:
             self._log_first_gaps(decodes, block[0][1])
         elif len(block) == 1:
-            self._log((block[0][1], block[0][2], steps, decodes))
+            _, first, delta = block[0]
+            self._log((first, delta, steps, decodes))
             return
         left = steps
         for position, (most, first, delta) in enumerate(block):

@@ -129,13 +129,14 @@ class SchedulerState:
 
     def could_admit(self, sequence: Sequence) -> bool:
         """Whether there is a place, and perhaps room, for a sequence at the head of the queue."""
-        if self.num_running >= self.limits.max_num_seqs:
+        limits = self.limits
+        if self.decoding.size + len(self.prefilling) + self._elsewhere >= limits.max_num_seqs:
             return False
         if sequence.remote:
-            return self.limits.blocks_for(sequence.remote + 1) <= self.pool.free
-        if sequence.prefix or not self.limits.reserve_full_prompt:
+            return limits.blocks_for(sequence.remote + 1) <= self.pool.free
+        if sequence.prefix or not limits.reserve_full_prompt:
             return True
-        return self.limits.blocks_for(sequence.target) <= self.pool.free
+        return -(-sequence.target // limits.block_size) <= self.pool.free
 
     def use_pool(self, pool: BlockPool) -> None:
         """Let another pool give and take the blocks, before any is taken."""
@@ -169,16 +170,17 @@ class SchedulerState:
         self._running.append(sequence)
 
     def _leave_queue(self, sequence: Sequence) -> None:
+        target = sequence.target
         self.waiting.pop_head()
-        self.queued_blocks += -sequence.target // self.limits.block_size
-        self.queued_tokens -= sequence.target
+        self.queued_blocks += -target // self.limits.block_size
+        self.queued_tokens -= target
 
     def _reserve(self) -> int:
         return self.limits.watermark_blocks if self.num_running else 0
 
     def _chunk(self, tokens: int, budget: int) -> int:
         threshold = self.limits.long_prefill_token_threshold
-        if 0 < threshold < tokens and self.num_running + len(self.waiting) > 1:
+        if threshold and threshold < tokens and self.num_running + len(self.waiting) > 1:
             tokens = threshold
         return tokens if tokens < budget else budget
 
