@@ -19,13 +19,14 @@ __all__ = ["DecodeGroup"]
 class DecodeGroup:
     """Members, their summed context, and when each finishes or crosses a block boundary."""
 
-    __slots__ = ("_finishes", "_residues", "block_size", "context", "size", "step")
+    __slots__ = ("_finishes", "_residues", "block_size", "context", "finish_sum", "size", "step")
 
     def __init__(self, block_size: int) -> None:
         self.block_size = block_size
         self.size = 0
         self.context = 0
         self.step = 0
+        self.finish_sum = 0  # of the members' finish steps
         self._finishes: list[tuple[int, int, Sequence]] = []
         self._residues = [0] * block_size
 
@@ -36,12 +37,14 @@ class DecodeGroup:
         heappush(self._finishes, (sequence.finish_step, sequence.ticket, sequence))
         self.size += 1
         self.context += sequence.computed
+        self.finish_sum += sequence.finish_step
         self._residues[(self.step - sequence.computed) % self.block_size] += 1
 
     def leave(self, sequence: Sequence) -> None:
         """Remove a member, writing its progress back to it; its heap entry dies with its ticket."""
         self._residues[(sequence.join_step - sequence.computed) % self.block_size] -= 1
         sequence.computed += self.step - sequence.join_step
+        self.finish_sum -= sequence.finish_step
         self.size -= 1
         self.context -= sequence.computed
 
@@ -63,6 +66,14 @@ class DecodeGroup:
         self.step = step + steps
         self.context += steps * self.size
         return blocks
+
+    def gained(self, steps: int) -> int:
+        """Return the tokens that all members together gain in `steps` more steps."""
+        return steps * self.size
+
+    def remaining_tokens(self) -> int:
+        """Return the tokens that all members have yet to sample."""
+        return self.finish_sum - self.step * self.size
 
     @property
     def tokens(self) -> int:

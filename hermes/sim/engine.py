@@ -291,6 +291,7 @@ class Engine(SchedulerState):
 
     def received(self, sequence: Sequence) -> None:
         """Let a sequence decode from the next step on: its KV is here."""
+        self.awaited_output_tokens -= sequence.final_context - sequence.remote
         sequence.computed, sequence.remote = sequence.remote, 0
         self.arrived.append(sequence)
 
@@ -309,6 +310,7 @@ class Engine(SchedulerState):
             self._leave_queue(sequence)
             self.holdings.reserve(sequence, sequence.remote + 1)
             self.fetching.append(sequence)
+            self.awaited_output_tokens += sequence.final_context - sequence.remote
 
     def _promised(self) -> int:
         """Return the blocks that prompts already begun have yet to take."""

@@ -134,7 +134,10 @@ class HandOff:
         targets = self.targets(source, sequence.prompt_tokens, sequence.output_tokens)
         if not targets:
             raise SimulationError(f"{sequence} was admitted though no decode replica can take it")
-        target = targets[0] if len(targets) == 1 else self._policy.choose(targets, now)
+        if sequence.routed is None:
+            raise SimulationError(f"{sequence} was never routed")
+        one = len(targets) == 1
+        target = targets[0] if one else self._policy.choose(targets, now, sequence.routed)
         there = _as_remote(sequence)
         done = window is None
         transfer = _Transfer(source, target, sequence, there, window, prefilled=done, ready=now)

@@ -128,7 +128,7 @@ class PipelinedReplica(Replica):
         if batch.prefills:
             ticks = self._mixed_ticks(batch)
         else:
-            _, _, ticks = decode_block(self._costs, batch.decodes, engine.decoding.context, 1)
+            _, _, ticks = decode_block(self.costs, batch.decodes, engine.decoding.context, 1)
         if engine.moved_tokens:
             ticks += self._move_ticks(engine.moved_tokens)
             engine.moved_tokens = 0

@@ -8,7 +8,7 @@ from then on, which is where it would have been seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -104,7 +104,7 @@ class Replica:
         self.computed_tokens = 0
         self._env = env
         self._policy = setup.policy
-        self._costs = setup.costs
+        self.costs = setup.costs
         self._move_ticks = setup.move_ticks
         self._listener = listener
         self._layerwise = setup.layerwise
@@ -127,6 +127,8 @@ class Replica:
         self._block: tuple[Run, ...] = ()
         self._block_steps = 0
         self._block_start = 0
+        self._block_decodes = False  # the block under way holds a step of the decodes
+        self._early_blocks = 0  # that were taken for the block under way before it ends
         self._barren_steps = 0  # since a token was sampled
         self._stalled: list[tuple[int, int]] = []  # (tick of latest token, sequences) while waiting
 
@@ -158,13 +160,40 @@ class Replica:
 
         Counts the steps that ended before `now`, so it does not depend on how steps are grouped.
         """
-        engine = self.engine
-        used = engine.limits.num_blocks - engine.pool.free
+        blocks = self.least_committed_blocks()
         if self._block_steps > 1:
-            done = self._steps_before(now)
-            if done > 1:
-                used += engine.decoding.blocks_needed(done - 1, after=1)
-        return used + engine.queued_blocks
+            blocks += self._blocks_due(now)
+        return blocks
+
+    def least_committed_blocks(self) -> int:
+        """Committed blocks without those taken by steps that passed unnoticed: a lower bound."""
+        engine = self.engine
+        return engine.limits.num_blocks - engine.pool.free + engine.queued_blocks
+
+    def running_decodes(self) -> int:
+        """Requests that decode, or will from the next step on."""
+        engine = self.engine
+        return sum(lane.decoding.size for lane in engine.lanes) + len(engine.arrived)
+
+    def decode_context(self, now: int) -> int:
+        """Context tokens of the requests that decode, with the step under way at `now`."""
+        context = sum(lane.decoding.context for lane in self.engine.lanes)
+        return context + self._gained(now)
+
+    def remaining_output_tokens(self, now: int) -> int:
+        """Output tokens that its requests have yet to get after the step under way at `now`."""
+        return self.engine.remaining_output_tokens() - self._gained(now)
+
+    def cached_blocks(self, keys: Iterable[Hashable], now: int) -> int:
+        """Return how many blocks of a prompt, given by their keys from its start, are cached.
+
+        Evicts first what the steps that passed unnoticed have evicted.
+        """
+        pool = self.engine.pool
+        if not pool.caching:
+            return 0
+        self._settle_blocks(now)
+        return len(pool.find(keys))
 
     # -- the process ----------------------------------------------------------------------------
 
@@ -190,6 +219,7 @@ class Replica:
             return
         self._block, self._block_steps, ticks = self._durations(batch)
         self._block_start = self._env._now
+        self._block_decodes = batch.decodes > 0
         self._ends.set(ticks, self._end)
         if self._layerwise:
             self._announce_prompts(batch, self._env.now + ticks)
@@ -206,9 +236,10 @@ class Replica:
         batch.decodes = decoding.size
         self._batch = batch
         self._block, self._block_steps, ticks = decode_block(
-            self._costs, decoding.size, decoding.context, steps
+            self.costs, decoding.size, decoding.context, steps
         )
         self._block_start = env._now
+        self._block_decodes = True
         self._ends.set(ticks, self._end)
         return True
 
@@ -228,6 +259,8 @@ class Replica:
         self.computed_tokens += self._alone.decodes * steps
         self._log_gaps(self._alone, steps)
         self._block_steps = 0
+        if self._early_blocks:
+            self._return_early_blocks()
         finished = self.engine.ran(steps)
         if self._check:
             audit(self.engine)
@@ -276,7 +309,7 @@ class Replica:
             block = one_step(self._mixed_ticks(batch))
         else:
             steps = engine.repetitions(batch) if batch.repeatable and self._fast_forward else 1
-            block = decode_block(self._costs, batch.decodes, engine.decoding.context, steps)
+            block = decode_block(self.costs, batch.decodes, engine.decoding.context, steps)
         if engine.moved_tokens:
             block = one_step(block[2] + self._move_ticks(engine.moved_tokens))
             engine.moved_tokens = 0
@@ -292,7 +325,7 @@ class Replica:
             pairs += chunk * done + chunk * (chunk + 1) // 2
             rows += done + chunk == sequence.target
         decode_context = decoding.context if batch.decodes else 0
-        return self._costs.step_ticks(
+        return self.costs.step_ticks(
             batch.decodes, decode_context, tokens, context, pairs, rows + batch.decodes
         )
 
@@ -305,6 +338,8 @@ class Replica:
             self.computed_tokens += tokens
         self._log_gaps(batch, steps)
         self._block_steps = 0
+        if self._early_blocks:
+            self._return_early_blocks()
         self._book(batch, steps, now)
 
     def _book(self, batch: Batch, steps: int, now: int) -> None:
@@ -345,6 +380,36 @@ class Replica:
         if steps < self._block_steps:
             self._block_steps = steps
             self._ends = self._ends.moved(ticks - passed, self._end)
+
+    def _settle_blocks(self, now: int) -> None:
+        """Take the blocks of the steps that ended before `now`, not only when the block ends."""
+        if self._block_steps > 1:
+            due = self._blocks_due(now)
+            if due:
+                self.engine.pool.take(due)
+                self._early_blocks += due
+
+    def _return_early_blocks(self) -> None:
+        """Give blocks back that were taken early; they are taken again in a moment."""
+        self.engine.pool.give_back(self._early_blocks)
+        self._early_blocks = 0
+
+    def _blocks_due(self, now: int) -> int:
+        """Return the blocks of steps that ended before `now`, or run, which are not taken yet."""
+        done = self._steps_before(now)
+        if done == 1:
+            return 0
+        return self.engine.decoding.blocks_needed(done - 1, after=1) - self._early_blocks
+
+    def _gained(self, now: int) -> int:
+        """Return the tokens decoded in steps that passed unnoticed, and in the one under way.
+
+        The latter counts whether or not a step that ends at this very tick is booked already.
+        """
+        if not (self._block_steps and self._block_decodes):
+            return 0
+        steps = self._steps_before(now) if self._block_steps > 1 else 1
+        return self.engine.decoding.gained(steps)
 
     def _steps_before(self, now: int) -> int:
         """Return the steps of the block that ended before `now`, and one under way."""

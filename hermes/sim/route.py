@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hermes.sim.hand_off import HandOff
 from hermes.sim.replica import Replica
-from hermes.sim.routing import RoutingPolicy
+from hermes.sim.routing import RoutedRequest, RoutingPolicy
 
 __all__ = ["Pick", "Route"]
 
@@ -46,13 +46,14 @@ class Route:
     hand_off: HandOff | None = None
     overflow_tokens: int | None = None
 
-    def pick(self, now: int, prompt: int, output: int) -> Pick:
-        """Choose a replica for a call of so many prompt and output tokens."""
+    def pick(self, now: int, request: RoutedRequest) -> Pick:
+        """Choose a replica for a call."""
+        prompt, output = request.prompt_tokens, request.output_tokens
         candidates, reason = self._candidates(prompt, output)
         if not candidates:
             return Pick(None, reason=reason)
         one = len(candidates) == 1
-        replica = candidates[0] if one else self.policy.choose(candidates, now)
+        replica = candidates[0] if one else self.policy.choose(candidates, now, request)
         helper = self._helper(candidates, prompt, output)
         if helper is not None:
             return Pick(helper)

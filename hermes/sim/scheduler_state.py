@@ -35,7 +35,9 @@ class SchedulerState:
         "_order",
         "_running",
         "arrived",
+        "awaited_output_tokens",
         "decoding",
+        "doomed",
         "fetching",
         "handed",
         "holdings",
@@ -49,6 +51,7 @@ class SchedulerState:
         "preempted",
         "prefilling",
         "queued_blocks",
+        "queued_output_tokens",
         "queued_tokens",
         "resumed",
         "steps",
@@ -63,6 +66,8 @@ class SchedulerState:
         self.paced = lanes > 1 or limits.prefill_schedule_interval > 1  # prompts may be held back
         self.queued_blocks = 0  # that the waiting sequences will take, as far as is known
         self.queued_tokens = 0  # that they have to compute
+        self.queued_output_tokens = 0  # that they have yet to sample
+        self.awaited_output_tokens = 0  # that those have yet to sample whose KV is on its way
         tickets = count()
         self.lanes = [
             Lane(DecodeGroup(limits.block_size), [], RunningList(order.ranked, tickets))
@@ -81,6 +86,7 @@ class SchedulerState:
         self.fetching: list[Sequence] = []  # given blocks, to be filled from elsewhere
         self.waits_ended: list[int] = []  # ticks between two tokens with a preemption between them
         self.arrived: list[Sequence] = []  # filled from elsewhere, to decode from the next step
+        self.doomed: list[Sequence] = []  # to be taken out at the next step boundary
         self._order = order
 
     def enter(self, lane: int) -> None:
@@ -113,6 +119,14 @@ class SchedulerState:
         return self.queued_tokens + sum(
             s.target - s.computed for lane in self.lanes for s in lane.prefilling
         )
+
+    def remaining_output_tokens(self) -> int:
+        """Return the output tokens its requests have yet to sample, which no scheduler knows."""
+        tokens = self.queued_output_tokens + self.awaited_output_tokens
+        for lane in self.lanes:
+            tokens += lane.decoding.remaining_tokens()
+            tokens += sum(s.final_context + 1 - s.target for s in lane.prefilling)
+        return tokens + sum(s.final_context - s.computed for s in self.arrived)
 
     def rejection(self, prompt_tokens: int, output_tokens: int) -> str:
         """Return why a request can never be served here, or an empty string."""
@@ -162,6 +176,7 @@ class SchedulerState:
     def _enqueue(self, sequence: Sequence) -> None:
         self.queued_blocks -= -sequence.target // self.limits.block_size
         self.queued_tokens += sequence.target
+        self.queued_output_tokens += sequence.final_context + 1 - sequence.target
         if self._order.ranked:
             sequence.rank = (self._order.rank(sequence), sequence.arrival, sequence.request_id)
 
@@ -170,10 +185,22 @@ class SchedulerState:
         self._running.append(sequence)
 
     def _leave_queue(self, sequence: Sequence) -> None:
-        target = sequence.target
         self.waiting.pop_head()
+        self._uncount(sequence)
+
+    def withdraw(self, sequence: Sequence) -> None:
+        """Take a sequence out of the queue, wherever it stands in it."""
+        self.waiting.remove(sequence)
+        self._uncount(sequence)
+        self.host_blocks += self.limits.blocks_for(sequence.swapped)
+        sequence.swapped = 0
+
+    def _uncount(self, sequence: Sequence) -> None:
+        """Let a sequence that leaves the queue be awaited no more."""
+        target = sequence.target
         self.queued_blocks += -target // self.limits.block_size
         self.queued_tokens -= target
+        self.queued_output_tokens -= sequence.final_context + 1 - target
 
     def _reserve(self) -> int:
         return self.limits.watermark_blocks if self.num_running else 0

@@ -168,6 +168,10 @@ class _Queue(WaitingQueue):
         """Remove and return the head."""
         return self._members.pop(self.head.request_id)
 
+    def remove(self, sequence: Sequence) -> None:
+        """Refuse: vLLM's scheduler is not told of aborts."""
+        raise SimulationError(f"batching 'vllm' cannot abort {sequence}")
+
     def choose(self, number: int) -> None:
         """Make a waiting sequence the head."""
         self._chosen = number

@@ -77,6 +77,15 @@ class DrawnGroup(DecodeGroup):
             if sequence.computed == sequence.final_context:
                 self._finished.append(sequence)
 
+    def gained(self, steps: int) -> int:
+        """Return 0: what members gain is drawn when a step ends."""
+        del steps
+        return 0
+
+    def remaining_tokens(self) -> int:
+        """Return the tokens that all members have yet to sample."""
+        return sum(sequence.final_context - sequence.computed for sequence in self.members)
+
     @property
     def tokens(self) -> int:
         """Tokens that the next step computes."""
