@@ -6,7 +6,7 @@ from math import isqrt
 
 from hermes.costs.step import StepCost
 
-__all__ = ["Block", "Run", "decode_block", "one_step", "run_ticks", "steps_reaching"]
+__all__ = ["Block", "Run", "decode_block", "one_step", "run_ticks", "steps_reaching", "ticks_of"]
 
 
 Run = tuple[int, int, int]
@@ -85,3 +85,13 @@ def steps_reaching(runs: tuple[Run, ...], ticks: int) -> tuple[int, int]:
         steps += run[0]
         passed += whole
     return steps, passed
+
+
+def ticks_of(runs: tuple[Run, ...], steps: int) -> int:
+    """Return how long the first `steps` steps of some runs take."""
+    ticks = 0
+    for run in runs:
+        inside = min(steps, run[0])
+        ticks += run_ticks(run, inside)
+        steps -= inside
+    return ticks

@@ -9,6 +9,7 @@ sequence loses its own and goes back to the queue.
 
 from __future__ import annotations
 
+from hermes.sim.aborts import take_out
 from hermes.sim.kv_cache import CachedBlock
 from hermes.sim.lane import Batch
 from hermes.sim.scheduler_state import SchedulerState
@@ -228,8 +229,12 @@ class Engine(SchedulerState):
         taken here.
         """
         self.steps += steps
-        finished = self._decoded(steps) if batch.decodes else []
+        if batch.decodes:
+            self._decode(steps)
         self._lane.grown = False
+        if self.doomed:
+            take_out(self, batch)
+        finished = self.decoding.pop_finished() if batch.decodes else []
         for sequence, tokens in batch.prefills:
             sequence.granted = 0
             sequence.computed += tokens
@@ -244,7 +249,10 @@ class Engine(SchedulerState):
         """Book steps for which decodes had the engine for themselves; see `complete`."""
         self.steps += steps
         self._lane.grown = False
-        finished = self._decoded(steps)
+        self._decode(steps)
+        if self.doomed:
+            take_out(self)
+        finished = self.decoding.pop_finished()
         if finished:
             self._retire(finished)
         return finished
@@ -257,12 +265,11 @@ class Engine(SchedulerState):
             sequence.ticket = -1
         self._running.tidy(self.decoding.size + len(self.prefilling))
 
-    def _decoded(self, steps: int) -> list[Sequence]:
-        """Book decode steps, of which the first has its blocks; return the sequences that ended."""
+    def _decode(self, steps: int) -> None:
+        """Book decode steps, of which the first has its blocks."""
         blocks = self.decoding.run(steps)
         if blocks:
             self.pool.take(blocks)
-        return self.decoding.pop_finished()
 
     def _sampled(self, sequence: Sequence, now: int, finished: list[Sequence]) -> None:
         if sequence.first_token < 0:
@@ -294,6 +301,15 @@ class Engine(SchedulerState):
         self.awaited_output_tokens -= sequence.final_context - sequence.remote
         sequence.computed, sequence.remote = sequence.remote, 0
         self.arrived.append(sequence)
+        if self.doomed:
+            self._drop_arrived()
+
+    def _drop_arrived(self) -> None:
+        """Free the blocks of the doomed whose KV has come: nothing holds them any more."""
+        for sequence in [s for s in self.arrived if s in self.doomed]:
+            self.arrived.remove(sequence)
+            self.doomed.remove(sequence)
+            self.holdings.sent(sequence)
 
     def fetch(self) -> None:
         """Take the blocks of those at the head of the queue whose KV is to come, while they fit.

@@ -72,6 +72,10 @@ class PipelinedReplica(Replica):
         self._lane = 0  # whose batch is being formed
         super().__init__(env, index, setup, listener)
 
+    @property
+    def _stepping(self) -> bool:
+        return bool(self._in_flight)
+
     def _step(self) -> None:
         """Send off batches as long as a stage has none, and await the oldest."""
         while len(self._in_flight) < self._shape.stages and self._launch():
@@ -92,6 +96,7 @@ class PipelinedReplica(Replica):
         free = [lane for lane in range(self._shape.stages) if lane not in taken]
         lane = next((lane for lane in free if self.engine.lanes[lane].size), free[0])
         self.engine.enter(lane)
+        self.engine.in_flight = len(self._in_flight)
         self._lane = lane
         batch = self._form()
         if not batch:
@@ -146,8 +151,13 @@ class PipelinedReplica(Replica):
 
     def _log_step(self, flight: _InFlight, now: int) -> None:
         """Log the gaps of a step: most decodes had their latest token in the lane's last batch."""
-        decodes = flight.batch.decodes
-        for tick, sequences in flight.longer_waits:
+        decodes, waits = flight.batch.decodes, flight.longer_waits
+        if self.engine.doomed:
+            decodes -= len(self._doomed_decodes())
+            self._stalled = waits
+            self._drop_stalled()
+            self._stalled = []
+        for tick, sequences in waits:
             self.gaps.add(now - tick, 0, 1, sequences)
             decodes -= sequences
         if decodes:

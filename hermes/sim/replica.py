@@ -17,8 +17,9 @@ from simpy import Event
 from hermes.costs.step import StepCost
 from hermes.errors import SimulationError
 from hermes.metrics.gaps import TokenGaps
+from hermes.sim.aborts import take_out
 from hermes.sim.batching import BatchingPolicy
-from hermes.sim.block import Block, Run, decode_block, one_step, steps_reaching
+from hermes.sim.block import Block, Run, decode_block, one_step, steps_reaching, ticks_of
 from hermes.sim.clock import Clock, Timer, begin_priority, end_priority
 from hermes.sim.engine import Engine
 from hermes.sim.lane import Batch
@@ -140,6 +141,31 @@ class Replica:
         if self._idle or self.engine.waiting.head is sequence:
             self.disturb()
 
+    def abort(self, sequence: Sequence) -> None:
+        """Take a sequence out at the next step boundary, or now if no step is under way.
+
+        Nobody hears of it again, though it finish in that step. One that has gone, or was never
+        here, is left alone. KV on its way keeps its blocks until it has come (see `HandOff.abort`
+        for a sequence that is handed on).
+        """
+        if sequence.ticket < 0 and not self.engine.knows(sequence):
+            return
+        self.engine.doomed.append(sequence)
+        if self._stepping:
+            if self._block_steps > 1:
+                self._cut_block()
+            return
+        self._drop_stalled()
+        take_out(self.engine)
+        if self._idle and self.engine.has_work:
+            self._begins.set(0, self._begin)
+            self._idle = False
+
+    @property
+    def _stepping(self) -> bool:
+        """Whether a step is under way."""
+        return self._block_steps > 0
+
     def disturb(self) -> None:
         """Look at the queue again at the next step boundary, or now if the replica idles."""
         if self._idle:
@@ -207,7 +233,10 @@ class Replica:
             self._step()
 
     def _on_begin(self, _: Event) -> None:
-        self._step()
+        if self.engine.has_work:
+            self._step()
+        else:
+            self._idle = True  # what was to begin has been aborted
 
     def _step(self) -> None:
         """Begin a step, if anything can run."""
@@ -420,7 +449,37 @@ class Replica:
 
     def _log_gaps(self, batch: Batch, steps: int) -> None:
         """Log the gap before each token that the block's decodes gave."""
-        decodes, block = batch.decodes, self._block
+        if not self.engine.doomed:
+            self._log_decodes(batch.decodes, steps)
+            return
+        lost = len(self._doomed_decodes())
+        if steps > 1:
+            self._log_decodes(batch.decodes, steps - 1)
+            last = ticks_of(self._block, steps) - ticks_of(self._block, steps - 1)
+            if batch.decodes > lost:
+                self._log((last, 0, 1, batch.decodes - lost))
+        elif not batch.decodes:
+            self._log_decodes(0, steps)
+            self._drop_stalled()
+        else:
+            self._drop_stalled()
+            if batch.decodes > lost:
+                self._log_decodes(batch.decodes - lost, steps)
+
+    def _doomed_decodes(self) -> list[Sequence]:
+        """Return the decodes that are aborted when this step ends, and get no token of it."""
+        doomed = {sequence.request_id for sequence in self.engine.doomed}
+        return [s for s in self.engine.decoding.sequences() if s.request_id in doomed]
+
+    def _drop_stalled(self) -> None:
+        """Await no token of the decodes that are aborted."""
+        for sequence in self._doomed_decodes():
+            fresh = sequence.join_step == self.engine.decoding.step
+            self._unstall(sequence.last_token if fresh else self._latest_decode(self._env.now))
+
+    def _log_decodes(self, decodes: int, steps: int) -> None:
+        """Log the gap before each token of a block's decodes, none of them aborted."""
+        block = self._block
         if not decodes:
             if self.engine.decoding.size and not self._stalled:
                 self._stalled.append((self._block_start, self.engine.decoding.size))

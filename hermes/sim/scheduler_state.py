@@ -42,6 +42,7 @@ class SchedulerState:
         "handed",
         "holdings",
         "host_blocks",
+        "in_flight",
         "interrupted",
         "lanes",
         "limits",
@@ -63,7 +64,8 @@ class SchedulerState:
         self.limits = limits
         self.waiting = order.queue()
         self.steps = 0  # completed
-        self.paced = lanes > 1 or limits.prefill_schedule_interval > 1  # prompts may be held back
+        self.in_flight = 0  # steps begun and not completed, besides the one being formed
+        self.paced = limits.prefill_schedule_interval > 1  # prompts may be held back
         self.queued_blocks = 0  # that the waiting sequences will take, as far as is known
         self.queued_tokens = 0  # that they have to compute
         self.queued_output_tokens = 0  # that they have yet to sample
@@ -103,6 +105,11 @@ class SchedulerState:
         return self.decoding.size + len(self.prefilling) + self._elsewhere
 
     @property
+    def scheduled(self) -> int:
+        """Steps that were formed so far."""
+        return self.steps + self.in_flight
+
+    @property
     def has_work(self) -> bool:
         """Whether a step could compute anything, if there is room."""
         return (
@@ -135,6 +142,12 @@ class SchedulerState:
         if self.limits.blocks_for(prompt_tokens + output_tokens - 1) > self.limits.num_blocks:
             return "exceeds_kv_cache"
         return ""
+
+    def knows(self, sequence: Sequence) -> bool:
+        """Whether a sequence is here: running, waiting, or its KV is on its way here."""
+        if sequence.ticket >= 0 or sequence in self.waiting:
+            return True
+        return sequence.request_id in self.holdings.parked and not sequence.hand_off
 
     def submit(self, sequence: Sequence) -> None:
         """Queue a sequence that arrived."""

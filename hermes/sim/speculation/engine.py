@@ -174,14 +174,13 @@ class SpeculativeEngine(Engine):
             clock.surplus = 0
         return finished
 
-    def _decoded(self, steps: int) -> list[Sequence]:
+    def _decode(self, steps: int) -> None:
         """Book decode steps, the first of which changes which blocks are taken next."""
         clock = self.decoding
         clock.advance(1)
         if steps > 1:
             self.pool.take(clock.blocks_needed(steps - 1))
             clock.advance(steps - 1)
-        return clock.pop_finished() if clock.due else []
 
     # -- blocks ---------------------------------------------------------------------------------
 
