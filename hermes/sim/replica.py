@@ -8,78 +8,25 @@ from then on, which is where it would have been seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
-from typing import Protocol
-
 from simpy import Event
 
-from hermes.costs.step import StepCost
 from hermes.errors import SimulationError
-from hermes.metrics.gaps import TokenGaps
 from hermes.sim.aborts import take_out
-from hermes.sim.batching import BatchingPolicy
-from hermes.sim.block import Block, Run, decode_block, one_step, steps_reaching, ticks_of
+from hermes.sim.block import Block, decode_block, one_step, steps_reaching
 from hermes.sim.clock import Clock, Timer, begin_priority, end_priority
 from hermes.sim.engine import Engine
 from hermes.sim.lane import Batch
 from hermes.sim.laws import audit
+from hermes.sim.replica_load import ReplicaLoad
+from hermes.sim.replica_setup import Observer, ReplicaListener, ReplicaSetup
 from hermes.sim.sequence import Sequence
 
 __all__ = ["Observer", "Replica", "ReplicaListener", "ReplicaSetup"]
 
-
 _MOST_BARREN_STEPS = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaSetup:
-    """What a replica is made of.
-
-    Attributes:
-        engine: The scheduler state.
-        policy: Forms the batches.
-        costs: Puts a duration on them.
-        move_ticks: Ticks to move the KV of so many tokens to or from host memory.
-        fast_forward: Whether undisturbed steps are taken as one event; the results are the same.
-        check: Whether the engine's laws are checked after every block of steps.
-        layerwise: Whether KV leaves layer by layer, during the step that ends a prompt.
-        front_end_ticks: What the serving front end adds to each request.
-        observer: Is shown every batch that is formed.
-    """
-
-    engine: Engine
-    policy: BatchingPolicy
-    costs: StepCost
-    move_ticks: Callable[[int], int]
-    fast_forward: bool = True
-    check: bool = False
-    layerwise: bool = False
-    front_end_ticks: int = 0
-    observer: Observer | None = None
-
-
-class ReplicaListener(Protocol):
-    """Who hears what becomes of a replica's sequences."""
-
-    def finished(self, replica: Replica, sequence: Sequence, now: int) -> None:
-        """Hear that a sequence sampled its last token."""
-
-    def prefilled(self, replica: Replica, sequence: Sequence, now: int) -> None:
-        """Hear that a sequence sampled its first token and goes on elsewhere."""
-
-    def finishing_prompt(self, replica: Replica, sequence: Sequence, begin: int, end: int) -> None:
-        """Hear in which step a prompt will be done whose KV is sent layer by layer."""
-
-    def fetching(self, replica: Replica, sequence: Sequence) -> None:
-        """Hear that a sequence has blocks for the KV that is to come."""
-
-
-Observer = Callable[["Replica", int, Batch], None]
-"""Sees a replica, the tick at which its step begins, and the step's batch; must change nothing."""
-
-
-class Replica:
+class Replica(ReplicaLoad):
     """One engine instance and the process that steps it.
 
     Args:
@@ -96,14 +43,11 @@ class Replica:
         setup: ReplicaSetup,
         listener: ReplicaListener,
     ) -> None:
+        super().__init__(env, setup.engine)
         self.index = index
-        self.engine = setup.engine
-        self.gaps = TokenGaps()
-        self._log = self.gaps.log()
         self.steps = 0
         self.busy_ticks = 0
         self.computed_tokens = 0
-        self._env = env
         self._policy = setup.policy
         self.costs = setup.costs
         self._move_ticks = setup.move_ticks
@@ -125,13 +69,7 @@ class Replica:
         )
         self._ends = Timer(env, self._on_end)  # the block under way
         self._begins = Timer(env, self._on_begin)
-        self._block: tuple[Run, ...] = ()
-        self._block_steps = 0
-        self._block_start = 0
-        self._block_decodes = False  # the block under way holds a step of the decodes
-        self._early_blocks = 0  # that were taken for the block under way before it ends
         self._barren_steps = 0  # since a token was sampled
-        self._stalled: list[tuple[int, int]] = []  # (tick of latest token, sequences) while waiting
 
     # -- what others see ------------------------------------------------------------------------
 
@@ -176,50 +114,6 @@ class Replica:
             engine = self.engine
             if engine.arrived or (engine.waiting and self._policy.could_admit(engine)):
                 self._cut_block()
-
-    def outstanding_requests(self) -> int:
-        """Requests queued or running."""
-        return len(self.engine.waiting) + self.engine.num_running
-
-    def committed_blocks(self, now: int) -> int:
-        """KV blocks in use, and those the queue will need for what it is known to hold.
-
-        Counts the steps that ended before `now`, so it does not depend on how steps are grouped.
-        """
-        blocks = self.least_committed_blocks()
-        if self._block_steps > 1:
-            blocks += self._blocks_due(now)
-        return blocks
-
-    def least_committed_blocks(self) -> int:
-        """Committed blocks without those taken by steps that passed unnoticed: a lower bound."""
-        engine = self.engine
-        return engine.limits.num_blocks - engine.pool.free + engine.queued_blocks
-
-    def running_decodes(self) -> int:
-        """Requests that decode, or will from the next step on."""
-        engine = self.engine
-        return sum(lane.decoding.size for lane in engine.lanes) + len(engine.arrived)
-
-    def decode_context(self, now: int) -> int:
-        """Context tokens of the requests that decode, with the step under way at `now`."""
-        context = sum(lane.decoding.context for lane in self.engine.lanes)
-        return context + self._gained(now)
-
-    def remaining_output_tokens(self, now: int) -> int:
-        """Output tokens that its requests have yet to get after the step under way at `now`."""
-        return self.engine.remaining_output_tokens() - self._gained(now)
-
-    def cached_blocks(self, keys: Iterable[Hashable], now: int) -> int:
-        """Return how many blocks of a prompt, given by their keys from its start, are cached.
-
-        Evicts first what the steps that passed unnoticed have evicted.
-        """
-        pool = self.engine.pool
-        if not pool.caching:
-            return 0
-        self._settle_blocks(now)
-        return len(pool.find(keys))
 
     # -- the process ----------------------------------------------------------------------------
 
@@ -409,139 +303,3 @@ class Replica:
         if steps < self._block_steps:
             self._block_steps = steps
             self._ends = self._ends.moved(ticks - passed, self._end)
-
-    def _settle_blocks(self, now: int) -> None:
-        """Take the blocks of the steps that ended before `now`, not only when the block ends."""
-        if self._block_steps > 1:
-            due = self._blocks_due(now)
-            if due:
-                self.engine.pool.take(due)
-                self._early_blocks += due
-
-    def _return_early_blocks(self) -> None:
-        """Give blocks back that were taken early; they are taken again in a moment."""
-        self.engine.pool.give_back(self._early_blocks)
-        self._early_blocks = 0
-
-    def _blocks_due(self, now: int) -> int:
-        """Return the blocks of steps that ended before `now`, or run, which are not taken yet."""
-        done = self._steps_before(now)
-        if done == 1:
-            return 0
-        return self.engine.decoding.blocks_needed(done - 1, after=1) - self._early_blocks
-
-    def _gained(self, now: int) -> int:
-        """Return the tokens decoded in steps that passed unnoticed, and in the one under way.
-
-        The latter counts whether or not a step that ends at this very tick is booked already.
-        """
-        if not (self._block_steps and self._block_decodes):
-            return 0
-        steps = self._steps_before(now) if self._block_steps > 1 else 1
-        return self.engine.decoding.gained(steps)
-
-    def _steps_before(self, now: int) -> int:
-        """Return the steps of the block that ended before `now`, and one under way."""
-        steps, _ = steps_reaching(self._block, now - self._block_start)
-        return min(max(1, steps), self._block_steps)
-
-    # -- gaps between tokens --------------------------------------------------------------------
-
-    def _log_gaps(self, batch: Batch, steps: int) -> None:
-        """Log the gap before each token that the block's decodes gave."""
-        if not self.engine.doomed:
-            self._log_decodes(batch.decodes, steps)
-            return
-        lost = len(self._doomed_decodes())
-        if steps > 1:
-            self._log_decodes(batch.decodes, steps - 1)
-            last = ticks_of(self._block, steps) - ticks_of(self._block, steps - 1)
-            if batch.decodes > lost:
-                self._log((last, 0, 1, batch.decodes - lost))
-        elif not batch.decodes:
-            self._log_decodes(0, steps)
-            self._drop_stalled()
-        else:
-            self._drop_stalled()
-            if batch.decodes > lost:
-                self._log_decodes(batch.decodes - lost, steps)
-
-    def _doomed_decodes(self) -> list[Sequence]:
-        """Return the decodes that are aborted when this step ends, and get no token of it."""
-        doomed = {sequence.request_id for sequence in self.engine.doomed}
-        return [s for s in self.engine.decoding.sequences() if s.request_id in doomed]
-
-    def _drop_stalled(self) -> None:
-        """Await no token of the decodes that are aborted."""
-        for sequence in self._doomed_decodes():
-            fresh = sequence.join_step == self.engine.decoding.step
-            self._unstall(sequence.last_token if fresh else self._latest_decode(self._env.now))
-
-    def _log_decodes(self, decodes: int, steps: int) -> None:
-        """Log the gap before each token of a block's decodes, none of them aborted."""
-        block = self._block
-        if not decodes:
-            if self.engine.decoding.size and not self._stalled:
-                self._stalled.append((self._block_start, self.engine.decoding.size))
-            return
-        if self._stalled:
-            self._log_first_gaps(decodes, block[0][1])
-        elif len(block) == 1:
-            _, first, delta = block[0]
-            self._log((first, delta, steps, decodes))
-            return
-        left = steps
-        for position, (most, first, delta) in enumerate(block):
-            inside = min(left, most)
-            logged = position == 0 and bool(self._stalled)
-            if inside > logged:
-                self._log((first + delta * logged, delta, inside - logged, decodes))
-            left -= inside
-            if left == 0:
-                break
-        self._stalled.clear()
-
-    def _log_first_gaps(self, decodes: int, first: int) -> None:
-        """Log the gaps that a block's first step ends, where some were longer than the step."""
-        end = self._block_start + first
-        for tick, sequences in self._stalled:
-            self.gaps.add(end - tick, 0, 1, sequences)
-            decodes -= sequences
-        if decodes:
-            self.gaps.add(first, 0, 1, decodes)
-
-    def _log_prefill_end(self, batch: Batch, now: int) -> None:
-        for wait in self.engine.waits_ended:
-            self.gaps.add(wait, 0, 1, 1)
-        self.engine.waits_ended.clear()
-        if self._stalled:
-            joined = sum(s.computed == s.target and s.ticket >= 0 for s, _ in batch.prefills)
-            if joined:
-                self._stalled.append((now, joined))
-
-    def _note_preemptions(self, now: int) -> None:
-        """Keep, for who was preempted, the tick of the latest token; for who is back, count it."""
-        for sequence in self.engine.interrupted:
-            if sequence.last_token < 0:  # it took part in the latest decode step
-                sequence.last_token = self._latest_decode(now)
-            self._unstall(sequence.last_token)
-        self.engine.interrupted.clear()
-        for sequence in self.engine.preempted:
-            sequence.begin_preemption(now)
-        self.engine.preempted.clear()
-        for sequence in self.engine.resumed:
-            self._stalled.append((sequence.last_token, 1))
-            sequence.end_preemption(now)
-        self.engine.resumed.clear()
-
-    def _latest_decode(self, now: int) -> int:
-        """Return when the decodes of the batch being formed gave their latest token."""
-        return self._stalled[0][0] if self._stalled else now
-
-    def _unstall(self, tick: int) -> None:
-        for position, (stalled, sequences) in enumerate(self._stalled):
-            if stalled == tick:
-                self._stalled[position] = (stalled, sequences - 1)
-                if sequences == 1:
-                    del self._stalled[position]
-                return
