@@ -45,6 +45,7 @@ class Listing(StrEnum):
     devices = "devices"
     models = "models"
     indexes = "indexes"
+    media = "media"
     metrics = "metrics"
     policies = "policies"
 
@@ -120,6 +121,7 @@ def simulate(
     from hermes.results.terminal import error_bars_text, simulation_text
     from hermes.scenario.loading import read_scenario
     from hermes.sim import simulate as run
+    from hermes.sim.tiers.store import tier_facts
 
     source = read_scenario(scenario, overrides)
     bars: dict[str, Any] = {}
@@ -144,6 +146,7 @@ def simulate(
         "cost_model": result.cost_model,
         **result.summary,
         "stages": stage_means(result.requests.stages),
+        **({"tiers": tier_facts(result.tiers)} if result.tiers else {}),
         **bars,
     }
     if breakdown is not None:

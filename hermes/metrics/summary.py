@@ -13,6 +13,7 @@ from hermes.metrics.gaps import TokenGaps
 from hermes.metrics.quantiles import describe
 from hermes.metrics.requests import RequestColumns
 from hermes.metrics.stages import PARTS
+from hermes.metrics.window import window_metrics
 from hermes.scenario.scenario import SloSpec
 from hermes.scenario.units import TICKS_PER_MILLISECOND, TICKS_PER_SECOND
 
@@ -36,12 +37,17 @@ class FleetUse:
 
 
 def summarize(
-    requests: RequestColumns, gaps: Iterable[TokenGaps], slo: SloSpec, fleet: FleetUse
+    requests: RequestColumns,
+    gaps: Iterable[TokenGaps],
+    slo: SloSpec,
+    fleet: FleetUse,
+    window_ticks: int | None = None,
 ) -> dict[str, Number]:
     """Return every metric of `METRICS`, in its order; None where it is undefined.
 
     A latency is described over completed requests, TTFT over those with an answer, TPOT over
     answers of more than one token. Throughput counts from the first arrival to the last end.
+    With `window_ticks`, requests arrive for so long; see `window_metrics`.
     """
     done, told = requests.completed, requests.answered
     arrival, finished = requests.arrival, requests.finished
@@ -67,6 +73,7 @@ def summarize(
     result |= _energy(int(np.count_nonzero(done)), output, result["duration_s"], fleet)
     known = requests.right[done] >= 0
     result["answer_quality"] = float(requests.right[done][known].mean()) if known.any() else None
+    result |= window_metrics(requests, window_ticks)
     mean_tpot = described["tpot_ms"]["mean"]
     result["tokens_per_s_per_user"] = 1000 / mean_tpot if mean_tpot else None
     return result

@@ -68,6 +68,8 @@ def simulation_text(summary: Mapping[str, Any], slo: SloSpec) -> str:
     ]
     if len(summary.get("stages", {})) > 1:
         lines += ["", *_stages_table(summary["stages"])]
+    if "tiers" in summary:
+        lines += ["", *_tier_lines(summary["tiers"])]
     limits = [
         f"{name.upper().removesuffix('_MS')} <= {number_text(limit)} ms"
         for name in ("ttft_ms", "tpot_ms", "e2el_ms")
@@ -100,6 +102,22 @@ def _stages_table(stages: Mapping[str, Mapping[str, float]]) -> list[str]:
             ),
         ]
     )
+
+
+def _tier_lines(tiers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    heads = ["tier", "instances", "hit rate", "GB read", "GB written", "evictions", "GB at most"]
+    rows = [
+        [
+            name,
+            str(tier["instances"]),
+            number_text(tier["hit_rate"]),
+            *(number_text(tier[f"bytes_{what}"] / 1e9) for what in ("read", "written")),
+            str(tier["evictions"]),
+            number_text(tier["peak_bytes"] / 1e9),
+        ]
+        for name, tier in tiers.items()
+    ]
+    return list(aligned([heads, *rows]))
 
 
 def error_bars_text(summary: Mapping[str, Any]) -> str:

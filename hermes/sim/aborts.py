@@ -46,13 +46,15 @@ def _taken(engine: SchedulerState, sequence: Sequence) -> bool:
     """Take a sequence out, unless it must stay for now; whether it is gone."""
     if sequence.ticket >= 0:
         return _stop(engine, sequence)
-    if sequence.request_id in engine.holdings.parked:
-        if sequence not in engine.arrived:
-            return False
-        engine.arrived.remove(sequence)
-        engine.holdings.sent(sequence)
-    elif sequence in engine.waiting:
+    parked = sequence.request_id in engine.holdings.parked
+    if sequence in engine.waiting:
         engine.withdraw(sequence)
+    elif sequence in engine.arrived:
+        engine.arrived.remove(sequence)
+    elif parked:
+        return False
+    if parked:
+        engine.holdings.sent(sequence)
     return True
 
 

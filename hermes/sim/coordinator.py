@@ -130,6 +130,9 @@ class Coordinator:
         self._bring(request, self._env.now, prompt, output, int(workload.pipeline[request]))
 
     def _admit(self, route: Route, request: int, now: int, prompt: int, output: int) -> None:
+        recalled = route.recalled(request)
+        if recalled is not None:
+            prompt += recalled.tokens
         routed = RoutedRequest(request, prompt, output, self._workload)
         pick = route.pick(now, routed)
         replica = pick.replica
@@ -140,7 +143,7 @@ class Coordinator:
         self.log.routed(request, replica.index)
         prefix = routed.prefix_keys(replica.engine.limits.block_size)
         sequence = self.sequence(request, request, now, prompt, output, prefix)
-        sequence.route, sequence.routed = route, routed
+        sequence.route, sequence.routed, sequence.recalled = route, routed, recalled
         sequence.hand_off = pick.hand_off
         replica.submit(sequence)
 

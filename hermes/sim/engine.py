@@ -144,7 +144,8 @@ class Engine(SchedulerState):
         head: list[CachedBlock] | tuple[()] = ()
         if sequence.prefix or sequence.preemptions:
             head = self.holdings.cached_head(sequence)
-        computed = len(head) * limits.block_size
+        reused = len(head) * limits.block_size
+        computed = reused + self._fetched(sequence, reused)
         tokens = self._chunk(sequence.target - computed, budget)
         blocks = needed = self._blocks_with(sequence, computed, tokens)
         if limits.reserve_full_prompt:
@@ -161,7 +162,7 @@ class Engine(SchedulerState):
             pool.hold(head)
             sequence.held = list(head)
             if sequence.scheduled < 0:
-                sequence.reused_tokens = computed
+                sequence.reused_tokens = reused
         sequence.computed = computed
         self.prefilling.append(sequence)
         pool.take(blocks - len(head))
@@ -338,6 +339,11 @@ class Engine(SchedulerState):
         )
 
     # -- blocks ---------------------------------------------------------------------------------
+
+    def _fetched(self, sequence: Sequence, begin: int) -> int:
+        """Return the tokens from `begin` on whose KV comes during the first step."""
+        del sequence, begin
+        return 0
 
     def _blocks_with(self, sequence: Sequence, computed: int, tokens: int) -> int:
         """Return the blocks a sequence holds in a step of `tokens` tokens after `computed`."""

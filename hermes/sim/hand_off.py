@@ -175,7 +175,7 @@ class HandOff:
         there.transfer_ticks = now - begun
         there.preempted_ticks += here.preempted_ticks
         there.reused_tokens, there.fetched_tokens = here.reused_tokens, here.fetched_tokens
-        there.retrieval_ticks = here.retrieval_ticks
+        there.retrieval_ticks, there.stall_ticks = here.retrieval_ticks, here.stall_ticks
         transfer.source.engine.sent(here)
         transfer.source.disturb()
         if transfer.flowing:

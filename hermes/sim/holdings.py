@@ -115,10 +115,22 @@ class Holdings:
         self.parked[sequence.request_id] = Parked(sequence.computed, slots, sequence.held)
         sequence.held = []
 
-    def reserve(self, sequence: Sequence, tokens: int) -> None:
-        """Take the blocks for `tokens` tokens of a sequence whose KV is to come."""
-        self.pool.take(self.limits.blocks_for(tokens))
-        self.parked[sequence.request_id] = Parked(tokens, tokens, [])
+    def reserve(
+        self, sequence: Sequence, tokens: int, head: list[CachedBlock] | None = None
+    ) -> None:
+        """Take the blocks for `tokens` tokens of a sequence whose KV is to come, after its head."""
+        head = head or []
+        self.pool.hold(head)
+        self.pool.take(self.limits.blocks_for(tokens) - len(head))
+        self.parked[sequence.request_id] = Parked(tokens, tokens, head)
+
+    def filled(self, sequence: Sequence) -> int:
+        """Make the parked blocks of a sequence, whose KV has come, known; return their tokens."""
+        parked = self.parked[sequence.request_id]
+        sequence.held = parked.held
+        self.share(sequence, parked.tokens)
+        parked.held, sequence.held = sequence.held, []
+        return parked.tokens
 
     def unpark(self, sequence: Sequence) -> Parked:
         """Give the parked blocks back to their sequence; return them."""

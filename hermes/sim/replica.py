@@ -13,12 +13,12 @@ from simpy import Event
 from hermes.errors import SimulationError
 from hermes.sim.aborts import take_out
 from hermes.sim.block import Block, decode_block, one_step, steps_reaching
-from hermes.sim.clock import Clock, Timer, begin_priority, end_priority
+from hermes.sim.clock import Clock, Timer, begin_priority
 from hermes.sim.engine import Engine
 from hermes.sim.lane import Batch
 from hermes.sim.laws import audit
-from hermes.sim.replica_load import ReplicaLoad
 from hermes.sim.replica_setup import Observer, ReplicaListener, ReplicaSetup
+from hermes.sim.replica_tiers import ReplicaTiers
 from hermes.sim.sequence import Sequence
 
 __all__ = ["Observer", "Replica", "ReplicaListener", "ReplicaSetup"]
@@ -26,7 +26,7 @@ __all__ = ["Observer", "Replica", "ReplicaListener", "ReplicaSetup"]
 _MOST_BARREN_STEPS = 1_000_000
 
 
-class Replica(ReplicaLoad):
+class Replica(ReplicaTiers):
     """One engine instance and the process that steps it.
 
     Args:
@@ -43,8 +43,7 @@ class Replica(ReplicaLoad):
         setup: ReplicaSetup,
         listener: ReplicaListener,
     ) -> None:
-        super().__init__(env, setup.engine)
-        self.index = index
+        super().__init__(env, index, setup.engine)
         self.steps = 0
         self.busy_ticks = 0
         self.computed_tokens = 0
@@ -57,7 +56,7 @@ class Replica(ReplicaLoad):
         self._observer = setup.observer
         self._fast_forward = setup.fast_forward
         self._check = setup.check
-        self._end, self._begin = end_priority(index), begin_priority(index)
+        self._begin = begin_priority(index)
         self._idle = True  # until somebody comes
         self._batch = Batch()
         self._alone = Batch(repeatable=True)
@@ -67,7 +66,6 @@ class Replica(ReplicaLoad):
             and type(setup.engine) is Engine
             and setup.policy.lets_decodes_run
         )
-        self._ends = Timer(env, self._on_end)  # the block under way
         self._begins = Timer(env, self._on_begin)
         self._barren_steps = 0  # since a token was sampled
 
@@ -170,6 +168,8 @@ class Replica(ReplicaLoad):
         """Book the block that has ended, and go on."""
         if self._batch is self._alone:
             self._finish_alone()
+        elif self._tiers is not None and not self._layers_have_come(self._tiers):
+            return
         else:
             self._finish_block(self._batch)
         self._go_on()
@@ -190,6 +190,15 @@ class Replica(ReplicaLoad):
         for sequence in finished:
             self._listener.finished(self, sequence, now)
 
+    def _begin_fetches(self) -> None:
+        """Let the KV flow that sequences have just been given blocks for."""
+        for sequence in self.engine.fetching:
+            if sequence.remote or self._tiers is None:
+                self._listener.fetching(self, sequence)
+            else:
+                self._tiers.fetch(sequence)
+        self.engine.fetching.clear()
+
     def _announce_prompts(self, batch: Batch, end: int) -> None:
         for sequence, tokens in batch.prefills:
             if sequence.hand_off and sequence.computed + tokens == sequence.target:
@@ -202,9 +211,10 @@ class Replica(ReplicaLoad):
             batch = self._policy.form(engine)
         if engine.waiting and not engine.preempted:
             engine.fetch()
-            for sequence in engine.fetching:
-                self._listener.fetching(self, sequence)
-            engine.fetching.clear()
+        if engine.fetching:
+            self._begin_fetches()
+        if self._tiers is not None:
+            self._write_evicted()
         if not (batch.decodes or batch.prefills or self._may_form_nothing()):
             raise SimulationError(
                 f"replica {self.index} has work but {type(self._policy).__name__} forms no batch; "
@@ -268,6 +278,8 @@ class Replica(ReplicaLoad):
     def _book(self, batch: Batch, steps: int, now: int) -> None:
         """Tell the engine that a batch's steps have ended, and the listener what came of it."""
         finished = self.engine.complete(batch, steps, now)
+        if self._tiers is not None:
+            self._write_back(self._tiers, finished)
         if batch.prefills:
             self._log_prefill_end(batch, now)
             self._require_progress(batch)

@@ -21,8 +21,9 @@ class ReplicaLoad(GapLog):
         self._early_blocks = 0  # that were taken for the block under way before it ends
 
     def outstanding_requests(self) -> int:
-        """Requests queued or running."""
-        return len(self.engine.waiting) + self.engine.num_running
+        """Requests queued or running, and those whose KV is on its way from a tier."""
+        engine = self.engine
+        return len(engine.waiting) + engine.num_running + engine.num_loading
 
     def committed_blocks(self, now: int) -> int:
         """KV blocks in use, and those the queue will need for what it is known to hold.

@@ -110,6 +110,11 @@ class SchedulerState:
         return self.steps + self.in_flight
 
     @property
+    def num_loading(self) -> int:
+        """Sequences that wait for KV from a tier, and are neither queued nor running."""
+        return 0
+
+    @property
     def has_work(self) -> bool:
         """Whether a step could compute anything, if there is room."""
         return (

@@ -28,6 +28,8 @@ class BatchingPolicy(ABC):
 
     imitates: ClassVar[str] = ""
     """Name of the policy that asks the real engine whose scheduler this one follows, if any."""
+    knows_tiers: ClassVar[bool] = True
+    """Whether requests may wait, with blocks, for KV from tiers."""
     serves: ClassVar[tuple[str, ...]] = ("generate", "prefill", "decode")
     """What its replicas can serve."""
 

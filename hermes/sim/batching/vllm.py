@@ -34,6 +34,7 @@ __all__ = ["Vllm"]
 class Vllm(BatchingPolicy):
     """What the installed vLLM's scheduler runs; needs the extra `[vllm]`."""
 
+    knows_tiers = False
     serves = ("generate",)
     lets_decodes_run = False
 

@@ -14,6 +14,7 @@ from hermes.sim.replica import Replica
 from hermes.sim.route import Route
 from hermes.sim.routing import RoutedRequest
 from hermes.sim.sequence import Sequence
+from hermes.sim.tiers.lookup import Recalled
 
 __all__ = ["BYTES_PER_TOKEN", "GenerateStep"]
 
@@ -32,6 +33,12 @@ class _Call:
     thoughts: int
     answer: int
     keys: Context | None  # whose KV blocks its tokens are; None where none are shared
+    recalled: Recalled | None  # stored context in front of the prompt
+
+    @property
+    def context(self) -> int:
+        """Tokens to have or to compute before the first one is sampled."""
+        return self.prompt + (self.recalled.tokens if self.recalled else 0)
 
     @property
     def output(self) -> int:
@@ -79,7 +86,7 @@ class GenerateStep:
         call = self._call(walk)
         routed = RoutedRequest(
             walk.request,
-            call.prompt,
+            call.context,
             call.output,
             world.workload,
             lambda block_size: self._prefix(walk, call, block_size),
@@ -120,7 +127,9 @@ class GenerateStep:
             answer = int(self._world.workload.output_tokens[request])
         else:
             answer = tokens("output_tokens")
-        return _Call(prompt, thoughts, answer, self._keys(walk, thoughts + answer))
+        recalled = self._route.recalled(request)
+        keys = None if recalled else self._keys(walk, thoughts + answer)
+        return _Call(prompt, thoughts, answer, keys, recalled)
 
     def _keys(self, walk: Walk, output: int) -> Context | None:
         """Return whose blocks the prompt and, where it stays in the context, the output are."""
@@ -140,10 +149,11 @@ class GenerateStep:
     def _sequence(self, walk: Walk, call: _Call, replica: Replica) -> Sequence:
         world, request = self._world, walk.request
         prefix = self._prefix(walk, call, replica.engine.limits.block_size)
-        arrival = int(world.workload.arrival_ticks[request])
-        return world.coordinator.sequence(
-            world.number(), request, walk.arrival, call.prompt, call.output, prefix
+        sequence = world.coordinator.sequence(
+            world.number(), request, walk.arrival, call.context, call.output, prefix
         )
+        sequence.recalled = call.recalled
+        return sequence
 
     def _prefix(self, walk: Walk, call: _Call, block_size: int) -> tuple[Hashable, ...]:
         """Return the keys of the prompt's blocks that other calls may share."""
@@ -157,8 +167,10 @@ class GenerateStep:
         return prefix
 
     def _visit(self, sequence: Sequence, begin: int, submitted: int, replica: Replica) -> Visit:
-        retrieved, preempted = sequence.retrieval_ticks, sequence.preempted_ticks
-        queued = sequence.scheduled - submitted + sequence.requeued_ticks - retrieved
+        preempted = sequence.preempted_ticks
+        queued = sequence.scheduled - submitted + sequence.requeued_ticks
+        queued -= sequence.retrieval_ticks
+        retrieved = sequence.retrieval_ticks + sequence.stall_ticks
         transferred = submitted - begin + sequence.transfer_ticks
         waits = queued + transferred + retrieved + preempted
         now = self._world.env.now
