@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hermes.metrics.gap_ranks import describe_gaps
 from hermes.metrics.gaps import TokenGaps
-from hermes.metrics.quantiles import describe, describe_weighted
+from hermes.metrics.quantiles import describe
 from hermes.metrics.requests import RequestColumns
 from hermes.metrics.stages import PARTS
 from hermes.metrics.window import window_metrics
@@ -54,10 +55,10 @@ def summarize(
     parts = {part: _ms(requests.stages.of_requests(part, len(done))[done]) for part in PARTS}
     described = {
         "ttft_ms": describe(_ms((requests.first_token - arrival)[told]).tolist()),
-        "tpot_ms": describe(tpot[told & (requests.output_tokens > 1)].tolist()),
-        "itl_ms": describe_weighted(*TokenGaps.gathered(gaps), TICKS_PER_MILLISECOND),
+        "tpot_ms": describe(tpot[told & (requests.output_tokens > 1)]),
+        "itl_ms": describe_gaps(gaps, TICKS_PER_MILLISECOND),
         "e2el_ms": describe(_ms((finished - arrival)[done]).tolist()),
-        "queue_ms": describe(parts["queue"].tolist()),
+        "queue_ms": describe(parts["queue"]),
     }
     result: dict[str, Number] = {
         f"{name}.{statistic}": value
@@ -65,7 +66,7 @@ def summarize(
         for statistic, value in statistics.items()
     }
     for part in PARTS[1:]:
-        result[f"{part}_ms.mean"] = describe(parts[part].tolist())["mean"]
+        result[f"{part}_ms.mean"] = describe(parts[part])["mean"]
     good = int(np.count_nonzero(good_requests(requests, slo)))
     result |= _rates(requests, good, fleet)
     output = int(requests.generated_tokens[done].sum())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Sequence_
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hermes.sim.hand_off import HandOff
 from hermes.sim.replica import Replica
@@ -14,8 +15,7 @@ from hermes.sim.tiers.recall import Recall
 __all__ = ["Pick", "Route"]
 
 
-@dataclass(frozen=True, slots=True)
-class Pick:
+class Pick(NamedTuple):
     """The replica that takes a call, or why there is none.
 
     Attributes:
