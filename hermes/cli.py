@@ -232,6 +232,10 @@ def sweep(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the study in the folder.")
     ] = False,
+    mirror: Annotated[
+        Path | None,
+        typer.Option(help="Optuna journal to keep a copy in, for optuna-dashboard."),
+    ] = None,
     report: Annotated[
         bool, typer.Option("--report/--no-report", help="Write the report at the end.")
     ] = True,
@@ -250,6 +254,7 @@ def sweep(
         resume=resume,
         workers=workers,
         quiet=quiet,
+        mirror=mirror,
     )
     if outcome.interrupted:
         typer.echo(
