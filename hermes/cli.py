@@ -121,6 +121,7 @@ def simulate(
     from hermes.results.terminal import error_bars_text, simulation_text
     from hermes.scenario.loading import read_scenario
     from hermes.sim import simulate as run
+    from hermes.sim.link import link_facts
     from hermes.sim.tiers.store import tier_facts
 
     source = read_scenario(scenario, overrides)
@@ -147,6 +148,7 @@ def simulate(
         **result.summary,
         "stages": stage_means(result.requests.stages),
         **({"tiers": tier_facts(result.tiers)} if result.tiers else {}),
+        "links": link_facts(result.links, float(result.summary["duration_s"] or 0)),
         **bars,
     }
     if breakdown is not None:
