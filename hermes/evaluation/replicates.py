@@ -22,7 +22,15 @@ INTERVAL = ".ci95"
 _PARTS = (9, 3)  # the shortest runs that are tried first
 _LEAST_BATCH = 50  # requests; the spread of fewer says little
 # What no request owns, or no one request: the log of gaps, the use of the devices.
-_OF_THE_WHOLE_RUN = ("itl_ms.", "utilization", "steps", "energy_", "power_w")
+_OF_THE_WHOLE_RUN = (
+    "itl_ms.",
+    "utilization",
+    "steps",
+    "energy_",
+    "power_w",
+    "completed_in_window",
+    "e2el_in_window_ms.",
+)
 BATCHED = ("ttft_ms.", "tpot_ms.", "e2el_ms.", "queue_ms.", "slo_attainment")
 
 

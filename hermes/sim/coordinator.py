@@ -10,15 +10,16 @@ from collections.abc import Callable, Generator, Hashable
 from collections.abc import Sequence as Sequence_
 from typing import Any, Protocol
 
-from simpy import Event
-
 from hermes.errors import SimulationError
+from hermes.sim.arrivals import Arrivals
 from hermes.sim.clock import Clock
 from hermes.sim.hand_off import HandOff
+from hermes.sim.pipelines.signal import Waitable, start
 from hermes.sim.pipelines.walk import Rejected, Walk
 from hermes.sim.replica import Replica
 from hermes.sim.request_log import RequestLog
 from hermes.sim.route import Route
+from hermes.sim.routing import RoutedRequest
 from hermes.sim.sequence import Sequence
 from hermes.sim.users import Users
 from hermes.workload import Workload
@@ -34,7 +35,7 @@ class Walker(Protocol):
     def start(self, request: int, prompt: int) -> Walk:
         """Return the walk of a request that has just come."""
 
-    def run(self, walk: Walk) -> Generator[Event, Any, None]:
+    def run(self, walk: Walk) -> Generator[Waitable, Any, None]:
         """Pass all stages.
 
         Raises:
@@ -67,6 +68,7 @@ class Coordinator:
         self._workload = workload
         self._ttft_ticks = ttft_ticks
         self._on_finished = on_finished
+        self._ways: tuple[Route | Walker, ...] = ()
         self._users: Users | None = None
 
     def start(self, pipelines: tuple[Route | Walker, ...]) -> None:
@@ -75,10 +77,11 @@ class Coordinator:
         Args:
             pipelines: For each pipeline of the workload, the route of its only call, or its walker.
         """
+        self._ways = pipelines
         if self._workload.closed_loop is None:
-            self._env.process(self._arrivals(pipelines))
+            Arrivals(self._env, self._workload, self._bring)
             return
-        self._users = Users(self._env, self._workload, lambda n: self._arrived(pipelines, n))
+        self._users = Users(self._env, self._workload, self._bring_next)
         self._users.start()
 
     # -- as the replicas' listener --------------------------------------------------------------
@@ -87,7 +90,7 @@ class Coordinator:
         """Hear that a sequence got its last token at tick `now`."""
         if sequence.done is not None:
             sequence.last_token = now
-            sequence.done.succeed((replica, sequence))
+            sequence.done.give((replica, sequence))
             return
         front_end = replica.front_end_ticks
         self.log.called(sequence, now, front_end)
@@ -112,47 +115,35 @@ class Coordinator:
 
     # -- arrivals -------------------------------------------------------------------------------
 
-    def _arrivals(self, ways: tuple[Route | Walker, ...]) -> Generator[Event, None, None]:
-        env, workload = self._env, self._workload
-        arrivals = workload.arrival_ticks.tolist()
-        prompts = workload.prompt_tokens.tolist()
-        outputs = workload.output_tokens.tolist()
-        pipelines = workload.pipeline.tolist()
-        now = 0
-        for request, arrival in enumerate(arrivals):
-            if arrival > now:
-                yield env.timeout(arrival - now)
-                now = arrival
-            way = ways[pipelines[request]]
-            if isinstance(way, Route):
-                self._admit(way, request, now, prompts[request], outputs[request])
-            else:
-                env.process(self._walk(way, request, prompts[request]))
+    def _bring(self, request: int, now: int, prompt: int, output: int, pipeline: int) -> None:
+        """Let a request begin that has just come."""
+        way = self._ways[pipeline]
+        if isinstance(way, Route):
+            self._admit(way, request, now, prompt, output)
+        else:
+            start(self._walk(way, request, prompt))
 
-    def _arrived(self, ways: tuple[Route | Walker, ...], request: int) -> None:
-        """Bring in a request of a closed loop."""
+    def _bring_next(self, request: int) -> None:
+        """Let a request of a closed loop begin."""
         workload = self._workload
         prompt, output = int(workload.prompt_tokens[request]), int(workload.output_tokens[request])
-        way = ways[int(workload.pipeline[request])]
-        if isinstance(way, Route):
-            self._admit(way, request, self._env.now, prompt, output)
-        else:
-            self._env.process(self._walk(way, request, prompt))
+        self._bring(request, self._env.now, prompt, output, int(workload.pipeline[request]))
 
     def _admit(self, route: Route, request: int, now: int, prompt: int, output: int) -> None:
-        pick = route.pick(now, prompt, output)
+        recalled = route.recalled(request)
+        if recalled is not None:
+            prompt += recalled.tokens
+        routed = RoutedRequest(request, prompt, output, self._workload)
+        pick = route.pick(now, routed)
         replica = pick.replica
         if replica is None:
             self.log.rejected(request, pick.reason)
             self._answered()
             return
         self.log.routed(request, replica.index)
-        prefix: tuple[Hashable, ...] = ()
-        if self._workload.prefixes is not None:
-            block_size = replica.engine.limits.block_size
-            prefix = self._workload.prefixes.keys(request, prompt, block_size)
+        prefix = routed.prefix_keys(replica.engine.limits.block_size)
         sequence = self.sequence(request, request, now, prompt, output, prefix)
-        sequence.route = route
+        sequence.route, sequence.routed, sequence.recalled = route, routed, recalled
         sequence.hand_off = pick.hand_off
         replica.submit(sequence)
 
@@ -182,9 +173,10 @@ class Coordinator:
 
     # -- walks ----------------------------------------------------------------------------------
 
-    def _walk(self, walker: Walker, request: int, prompt: int) -> Generator[Event, Any, None]:
+    def _walk(self, walker: Walker, request: int, prompt: int) -> Generator[Waitable, Any, None]:
         arrival = self._env.now
         walk = walker.start(request, prompt)
+        walk.arrival = arrival
         try:
             yield from walker.run(walk)
         except Rejected as rejected:

@@ -12,6 +12,7 @@ from pydantic import Field
 from hermes.scenario.base import NonNegative, PositiveInt, Spec
 from hermes.scenario.distributions import LengthSpec
 from hermes.scenario.durations import DurationSpec
+from hermes.scenario.recall import RecallSpec
 
 __all__ = [
     "Embed",
@@ -61,6 +62,8 @@ class Generate(StageSpec):
     """Whether reasoning stays in the context of later stages; chat templates usually drop it."""
     keep_output: bool = True
     """Whether the answer becomes part of the context of later stages."""
+    recall: RecallSpec | None = None
+    """Stored context in front of the prompt, kept in a memory tier; default: none."""
 
     @property
     def is_plain(self) -> bool:
