@@ -26,6 +26,7 @@ from itertools import islice
 from typing import Any
 
 from hermes.cluster.board import Board, announce
+from hermes.cluster.nodes import Nodes
 from hermes.cluster.session import RaySession
 from hermes.cluster.trial import Row, Trial, TrialSetup, failure, run_trial
 from hermes.errors import HermesError
@@ -36,7 +37,6 @@ _TASK_S = 1.0  # how long a task should last
 _PACK_BUDGET_S = 5.0  # a task starts no further trial after this
 _LARGEST_PACK = 256
 _SMOOTHING = 0.3
-_NODES_S = 1.0
 _START_S = 10.0  # after a node was lost, what has not started by then is sent anew
 
 
@@ -103,8 +103,8 @@ class TrialPool:
         self._mean_s: float | None = None
         self._board = Board()
         self._numbers = itertools.count()
-        self._nodes = self._living()
-        self._nodes_at = time.monotonic()
+        self._watch = Nodes()
+        self._nodes = self._watch.living
 
     @property
     def width(self) -> int:
@@ -148,6 +148,7 @@ class TrialPool:
         self._tasks.clear()
         self._fresh.clear()
         self._alone.clear()
+        self._watch.close()
         self._board.close()
 
     def _pack(self) -> int:
@@ -245,14 +246,12 @@ class TrialPool:
 
     def _leave_lost_nodes(self) -> list[Row]:
         """Take the trials of nodes that were lost away from them, and what may wait for them."""
-        now = time.monotonic()
-        if now - self._nodes_at > _NODES_S:
-            living, self._nodes_at = self._living(), now
-            if not self._nodes <= living:
-                for task in self._tasks.values():
-                    if task.since is None:
-                        task.give_up_at = now + _START_S
-            self._nodes = living
+        now, living = time.monotonic(), self._watch.living
+        if not self._nodes <= living:
+            for task in self._tasks.values():
+                if task.since is None:
+                    task.give_up_at = now + _START_S
+        self._nodes = living
         rows: list[Row] = []
         for reference, task in list(self._tasks.items()):
             if task.node and task.node not in self._nodes:
@@ -265,9 +264,6 @@ class TrialPool:
                 self._end(reference)
                 self._fresh.extendleft(reversed(task.trials))
         return rows
-
-    def _living(self) -> frozenset[str]:
-        return frozenset(node["NodeID"] for node in self._ray.nodes() if node["Alive"])
 
     def _end(self, reference: Any) -> None:
         try:
