@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from every_stage import write_every_stage
 from remote_kv import write_remote_kv
 
 from hermes.results import write_report
@@ -29,14 +30,20 @@ def _write(folder: Path, target: Path) -> None:
 STUDIES: dict[str, Callable[[Path, Path], None]] = {
     "chat-on-which-gpu": _write,
     "remote-kv": write_remote_kv,
+    "route-or-cascade": _write,
 }
 """What publishes each study: its folder, and where the report goes."""
+SCENARIOS: dict[str, Callable[[Path], None]] = {"every-stage": write_every_stage}
+"""What simulates and publishes a single scenario: where the report goes."""
 
 
 def main(names: list[str]) -> int:
     """Regenerate the reports, all or those named; return 1 if a trial failed."""
     failed = 0
-    for name in names or STUDIES:
+    for name in names or (*STUDIES, *SCENARIOS):
+        if name in SCENARIOS:
+            SCENARIOS[name](HERE / name)
+            continue
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / name
             outcome = run_study(load_study(name, ()), folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Hashable, Iterable
 
 from simpy import Event
 
@@ -43,6 +44,11 @@ class ReplicaTiers(ReplicaLoad):
     @abstractmethod
     def disturb(self) -> None:
         """Look at the queue again."""
+
+    def warm_tiers(self, prompts: Iterable[tuple[Hashable, ...]]) -> None:
+        """Let the memory tiers hold the blocks of earlier prompts, where there are any."""
+        if self._tiers is not None:
+            self._tiers.warm(prompts)
 
     def connect(self, connector: KvConnector) -> None:
         """Let its engine find KV in tiers; before time starts."""
