@@ -64,7 +64,8 @@ class Scenario(Spec):
     """The user's own devices by name."""
     routing: dict[Name, str] = {}
     """Routing policy by client: `least_loaded` (default), `join_shortest_queue`, `power_of_two`,
-    `round_robin` or `random`."""
+    `round_robin` or `random`; clients that serve no language model know all but `least_loaded` and
+    use `join_shortest_queue`."""
     topology: TopologySpec | None = None
     """Nodes, racks and links; default: replicas packed onto nodes of eight devices."""
     slo: SloSpec = SloSpec()

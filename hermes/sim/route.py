@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as Sequence_
 from dataclasses import dataclass
 
@@ -9,7 +10,10 @@ from hermes.sim.hand_off import HandOff
 from hermes.sim.replica import Replica
 from hermes.sim.routing import RoutingPolicy
 
-__all__ = ["Pick", "Route"]
+__all__ = ["NO_PATH", "Pick", "Route"]
+
+NO_PATH = "no_path_to_a_client"
+"""Why a request is not served whose data can get to none of those that could serve it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +50,26 @@ class Route:
     hand_off: HandOff | None = None
     overflow_tokens: int | None = None
 
-    def pick(self, now: int, prompt: int, output: int) -> Pick:
-        """Choose a replica for a call of so many prompt and output tokens."""
+    def pick(
+        self, now: int, prompt: int, output: int, reaches: Callable[[int], bool] | None = None
+    ) -> Pick:
+        """Choose a replica for a call of so many prompt and output tokens.
+
+        Args:
+            now: The current tick.
+            prompt: Prompt tokens.
+            output: Tokens to sample.
+            reaches: Whether the request's data could get to a replica; None: to all.
+        """
         candidates, reason = self._candidates(prompt, output)
+        if candidates and reaches is not None:
+            candidates, reason = [r for r in candidates if reaches(r.index)], NO_PATH
         if not candidates:
             return Pick(None, reason=reason)
         one = len(candidates) == 1
         replica = candidates[0] if one else self.policy.choose(candidates, now)
         helper = self._helper(candidates, prompt, output)
-        if helper is not None:
+        if helper is not None and (reaches is None or reaches(helper.index)):
             return Pick(helper)
         return Pick(replica, self.hand_off is not None)
 

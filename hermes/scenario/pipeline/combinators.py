@@ -119,6 +119,18 @@ class RouterSpec(Spec):
     confusion: Annotated[dict[str, dict[str, NonNegative]], Field(min_length=1)] | None = None
     """What it takes a request for, by weight, for each true difficulty class; default: that."""
 
+    @field_validator("confusion", mode="after")
+    @classmethod
+    def _takes_it_for_something(
+        cls, value: dict[str, dict[str, NonNegative]] | None
+    ) -> dict[str, dict[str, NonNegative]] | None:
+        for true, taken in (value or {}).items():
+            if not any(taken.values()):
+                raise PydanticCustomError(
+                    "no_weight", "{true}: at least one weight must be above 0", {"true": true}
+                )
+        return value
+
 
 class Choice(Spec):
     """One of several branches."""

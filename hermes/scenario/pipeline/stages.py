@@ -5,9 +5,10 @@ Each is a mapping with one key, the kind of stage; `client` names who does it.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from hermes.scenario.base import NonNegative, PositiveInt, Spec
 from hermes.scenario.distributions import LengthSpec
@@ -59,8 +60,22 @@ class Generate(StageSpec):
     """Most tokens of reasoning: longer thoughts are cut there (budget forcing)."""
     keep_thoughts: bool = False
     """Whether reasoning stays in the context of later stages; chat templates usually drop it."""
-    keep_output: bool = True
-    """Whether the answer becomes part of the context of later stages."""
+    keep_output: bool | None = None
+    """Whether the answer becomes part of the context of later stages; default: it does, unless the
+    call has a prompt of its own."""
+
+    @model_validator(mode="after")
+    def _caps_thoughts_there_are(self) -> Self:
+        if self.max_thought_tokens is not None and self.thought_tokens is None:
+            raise PydanticCustomError(
+                "no_thoughts", "max_thought_tokens caps `thought_tokens`, which is not given"
+            )
+        return self
+
+    @property
+    def keeps_output(self) -> bool:
+        """Whether the answer stays in the context."""
+        return self.prompt_tokens is None if self.keep_output is None else self.keep_output
 
     @property
     def is_plain(self) -> bool:
