@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -55,6 +55,7 @@ class _Requests:
     priority: Column | None = None
     prefixes: Prefixes | None = None
     session: Column | None = None
+    attributes: Mapping[str, Column] = field(default_factory=dict)
 
 
 def build_workload(
@@ -94,6 +95,7 @@ def build_workload(
         requests.priority,
         requests.prefixes,
         requests.session,
+        requests.attributes,
     )
 
 
@@ -167,6 +169,7 @@ def _first(trace: Trace, times: Column, source: str) -> _Requests:
         cut(trace.priority),
         prefixes,
         cut(trace.session),
+        {name: column[:count] for name, column in trace.attributes.items()},
     )
 
 
