@@ -77,8 +77,9 @@ class When(Spec):
     def _says_something(self) -> Self:
         if self == When.model_construct():
             raise PydanticCustomError("empty_condition", "holds no condition")
-        for name in ("prompt_tokens", "context_tokens"):
-            bounds = getattr(self, name)
+        ranges = {"prompt_tokens": self.prompt_tokens, "context_tokens": self.context_tokens}
+        ranges |= {f"attribute.{name}": bounds for name, bounds in (self.attribute or {}).items()}
+        for name, bounds in ranges.items():
             if bounds is not None and bounds[0] > bounds[1]:
                 raise PydanticCustomError(
                     "empty_range",

@@ -10,7 +10,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from hermes.scenario.base import NonNegative, PositiveInt, Spec
+from hermes.scenario.base import PositiveInt, Spec
 from hermes.scenario.distributions import LengthSpec
 from hermes.scenario.durations import DurationSpec
 
@@ -134,7 +134,7 @@ class Process(StageSpec):
 
     service_ms: DurationSpec
     """Time on one worker, milliseconds."""
-    us_per_token: NonNegative = 0.0
+    us_per_token: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Time for each token of the context on top, microseconds."""
 
 
