@@ -20,7 +20,15 @@ INTERVAL = ".ci95"
 """Suffix of the column with half the width of a metric's 95 % interval."""
 
 # What no request owns, or no one request: the log of gaps, the use of the devices.
-_OF_THE_WHOLE_RUN = ("itl_ms.", "utilization", "steps", "energy_", "power_w")
+_OF_THE_WHOLE_RUN = (
+    "itl_ms.",
+    "utilization",
+    "steps",
+    "energy_",
+    "power_w",
+    "completed_in_window",
+    "e2el_in_window_ms.",
+)
 _BATCHED = ("ttft_ms.", "tpot_ms.", "e2el_ms.", "queue_ms.", "slo_attainment")
 
 

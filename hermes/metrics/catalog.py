@@ -27,6 +27,7 @@ _LATENCIES = {
     "itl_ms": "gap between two tokens of a request",
     "e2el_ms": "end-to-end latency",
     "queue_ms": "time waited to be taken up, over all stages",
+    "e2el_in_window_ms": "end-to-end latency of requests completed while others still arrived",
 }
 _PARTS = {
     "compute_ms": "time being worked on, over all stages",
@@ -70,6 +71,12 @@ def _others() -> list[Metric]:
         Metric("utilization", "", "maximize", "share of time the replicas computed"),
         Metric("requests", "", "maximize", "requests in the workload"),
         Metric("completed", "", "maximize", "requests that passed all their stages"),
+        Metric(
+            "completed_in_window",
+            "",
+            "maximize",
+            "requests completed by the end of arrivals, where the workload's limit has a duration",
+        ),
         Metric("rejected", "", "minimize", "requests that no replica could ever serve"),
         Metric("preemptions", "", "minimize", "times a sequence lost its KV blocks"),
         Metric("duration_s", "s", "minimize", "first arrival to last end"),

@@ -16,7 +16,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from hermes.errors import did_you_mean
 from hermes.scenario.base import Spec
 
-__all__ = ["by_field", "by_key", "name_among", "validated"]
+__all__ = ["by_field", "by_key", "name_among", "name_or", "validated"]
 
 
 def by_key(
@@ -82,6 +82,19 @@ def name_among(kind: str, allowed: tuple[str, ...]) -> BeforeValidator:
         return value
 
     return BeforeValidator(check)
+
+
+def name_or(kind: str, member: type[Spec]) -> BeforeValidator:
+    """Accept a name, whatever it is, or a mapping of one spec."""
+
+    def pick(value: Any) -> Any:
+        if isinstance(value, Spec) or (isinstance(value, str) and value):
+            return value
+        if not isinstance(value, dict):
+            raise _wrong(f"{kind} is a name or a mapping")
+        return validated(member, value)
+
+    return BeforeValidator(pick)
 
 
 def validated(member: type[Spec], value: dict[Any, Any]) -> Spec:

@@ -22,6 +22,7 @@ from hermes.scenario.pipeline import (
     When,
     nodes,
 )
+from hermes.scenario.routing import RoutingSpec
 from hermes.scenario.topology import TopologySpec
 from hermes.scenario.workload import WorkloadSpec
 
@@ -62,10 +63,9 @@ class Scenario(Spec):
     """Pools of replicas by name."""
     devices: dict[Name, DeviceSpec] = {}
     """The user's own devices by name."""
-    routing: dict[Name, str] = {}
-    """Routing policy by client: `least_loaded` (default), `join_shortest_queue`, `power_of_two`,
-    `round_robin` or `random`; clients that serve no language model know all but `least_loaded` and
-    use `join_shortest_queue`."""
+    routing: dict[Name, RoutingSpec] = {}
+    """Routing policy by client: a name, `least_loaded` by default, or a policy with its options;
+    docs/routing.md lists them."""
     topology: TopologySpec | None = None
     """Nodes, racks and links; default: replicas packed onto nodes of eight devices."""
     slo: SloSpec = SloSpec()

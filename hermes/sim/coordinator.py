@@ -10,16 +10,18 @@ from collections.abc import Callable, Generator, Hashable
 from collections.abc import Sequence as Sequence_
 from typing import Any, Protocol
 
-from simpy import Event
-
 from hermes.errors import SimulationError
+from hermes.sim.arrivals import Arrivals
 from hermes.sim.clock import Clock
 from hermes.sim.hand_off import HandOff
+from hermes.sim.pipelines.signal import Waitable, start
 from hermes.sim.pipelines.walk import Rejected, Walk
 from hermes.sim.replica import Replica
 from hermes.sim.request_log import RequestLog
 from hermes.sim.route import Route
+from hermes.sim.routing import RoutedRequest
 from hermes.sim.sequence import Sequence
+from hermes.sim.users import Users
 from hermes.workload import Workload
 
 __all__ = ["Coordinator", "Walker"]
@@ -33,7 +35,7 @@ class Walker(Protocol):
     def start(self, request: int, prompt: int) -> Walk:
         """Return the walk of a request that has just come."""
 
-    def run(self, walk: Walk) -> Generator[Event, Any, None]:
+    def run(self, walk: Walk) -> Generator[Waitable, Any, None]:
         """Pass all stages.
 
         Raises:
@@ -67,6 +69,8 @@ class Coordinator:
         self._ttft_ticks = ttft_ticks
         self._on_finished = on_finished
         self.under_way = 0  # walks, and branches of them
+        self._ways: tuple[Route | Walker, ...] = ()
+        self._users: Users | None = None
 
     def check_drained(self) -> None:
         """Raise if a walk has not ended when no event is left: it waits for what never comes."""
@@ -79,7 +83,12 @@ class Coordinator:
         Args:
             pipelines: For each pipeline of the workload, the route of its only call, or its walker.
         """
-        self._env.process(self._arrivals(pipelines))
+        self._ways = pipelines
+        if self._workload.closed_loop is None:
+            Arrivals(self._env, self._workload, self._bring)
+            return
+        self._users = Users(self._env, self._workload, self._bring_next)
+        self._users.start()
 
     # -- as the replicas' listener --------------------------------------------------------------
 
@@ -87,13 +96,15 @@ class Coordinator:
         """Hear that a sequence got its last token at tick `now`."""
         if sequence.done is not None:
             sequence.last_token = now
-            sequence.done.succeed((replica, sequence))
+            sequence.done.give((replica, sequence))
             return
         front_end = replica.front_end_ticks
         self.log.called(sequence, now, front_end)
         if self._on_finished is not None:
             first = sequence.first_token + front_end
             self._on_finished(sequence.request_id, sequence.arrival, first, now + front_end)
+        if self._users is not None:
+            self._users.answered(front_end)
 
     def prefilled(self, replica: Replica, sequence: Sequence, now: int) -> None:
         """Hand a request over to the decode replicas."""
@@ -110,36 +121,35 @@ class Coordinator:
 
     # -- arrivals -------------------------------------------------------------------------------
 
-    def _arrivals(self, ways: tuple[Route | Walker, ...]) -> Generator[Event, None, None]:
-        env, workload = self._env, self._workload
-        arrivals = workload.arrival_ticks.tolist()
-        prompts = workload.prompt_tokens.tolist()
-        outputs = workload.output_tokens.tolist()
-        pipelines = workload.pipeline.tolist()
-        now = 0
-        for request, arrival in enumerate(arrivals):
-            if arrival > now:
-                yield env.timeout(arrival - now)
-                now = arrival
-            way = ways[pipelines[request]]
-            if isinstance(way, Route):
-                self._admit(way, request, now, prompts[request], outputs[request])
-            else:
-                env.process(self._walk(way, request, prompts[request]))
+    def _bring(self, request: int, now: int, prompt: int, output: int, pipeline: int) -> None:
+        """Let a request begin that has just come."""
+        way = self._ways[pipeline]
+        if isinstance(way, Route):
+            self._admit(way, request, now, prompt, output)
+        else:
+            start(self._walk(way, request, prompt))
+
+    def _bring_next(self, request: int) -> None:
+        """Let a request of a closed loop begin."""
+        workload = self._workload
+        prompt, output = int(workload.prompt_tokens[request]), int(workload.output_tokens[request])
+        self._bring(request, self._env.now, prompt, output, int(workload.pipeline[request]))
 
     def _admit(self, route: Route, request: int, now: int, prompt: int, output: int) -> None:
-        pick = route.pick(now, prompt, output)
+        recalled = route.recalled(request)
+        if recalled is not None:
+            prompt += recalled.tokens
+        routed = RoutedRequest(request, prompt, output, self._workload)
+        pick = route.pick(now, routed)
         replica = pick.replica
         if replica is None:
             self.log.rejected(request, pick.reason)
+            self._answered()
             return
         self.log.routed(request, replica.index)
-        prefix: tuple[Hashable, ...] = ()
-        if self._workload.prefixes is not None:
-            block_size = replica.engine.limits.block_size
-            prefix = self._workload.prefixes.keys(request, prompt, block_size)
+        prefix = routed.prefix_keys(replica.engine.limits.block_size)
         sequence = self.sequence(request, request, now, prompt, output, prefix)
-        sequence.route = route
+        sequence.route, sequence.routed, sequence.recalled = route, routed, recalled
         sequence.hand_off = pick.hand_off
         replica.submit(sequence)
 
@@ -169,9 +179,10 @@ class Coordinator:
 
     # -- walks ----------------------------------------------------------------------------------
 
-    def _walk(self, walker: Walker, request: int, prompt: int) -> Generator[Event, Any, None]:
+    def _walk(self, walker: Walker, request: int, prompt: int) -> Generator[Waitable, Any, None]:
         arrival = self._env.now
         walk = walker.start(request, prompt)
+        walk.arrival = arrival
         self.under_way += 1
         try:
             yield from walker.run(walk)
@@ -180,6 +191,7 @@ class Coordinator:
                 self.log.visited(request, visit, critical=False)
             self.log.rejected(request, rejected.reason)
             self.under_way -= 1
+            self._answered()
             return
         self.under_way -= 1
         now = self._env.now
@@ -187,6 +199,12 @@ class Coordinator:
         if self._on_finished is not None:
             first = now if walk.answer is None else walk.answer.first_token
             self._on_finished(request, arrival, first, now)
+        self._answered()
+
+    def _answered(self) -> None:
+        """Let the user of a closed loop go on."""
+        if self._users is not None:
+            self._users.answered()
 
 
 def _hand_off(sequence: Sequence) -> HandOff:

@@ -19,13 +19,14 @@ __all__ = ["DecodeGroup"]
 class DecodeGroup:
     """Members, their summed context, and when each finishes or crosses a block boundary."""
 
-    __slots__ = ("_finishes", "_residues", "block_size", "context", "size", "step")
+    __slots__ = ("_finishes", "_residues", "block_size", "context", "finish_sum", "size", "step")
 
     def __init__(self, block_size: int) -> None:
         self.block_size = block_size
         self.size = 0
         self.context = 0
         self.step = 0
+        self.finish_sum = 0  # of the members' finish steps
         self._finishes: list[tuple[int, int, Sequence]] = []
         self._residues = [0] * block_size
 
@@ -36,12 +37,14 @@ class DecodeGroup:
         heappush(self._finishes, (sequence.finish_step, sequence.ticket, sequence))
         self.size += 1
         self.context += sequence.computed
+        self.finish_sum += sequence.finish_step
         self._residues[(self.step - sequence.computed) % self.block_size] += 1
 
     def leave(self, sequence: Sequence) -> None:
         """Remove a member, writing its progress back to it; its heap entry dies with its ticket."""
         self._residues[(sequence.join_step - sequence.computed) % self.block_size] -= 1
         sequence.computed += self.step - sequence.join_step
+        self.finish_sum -= sequence.finish_step
         self.size -= 1
         self.context -= sequence.computed
 
@@ -49,6 +52,28 @@ class DecodeGroup:
         """Let every member decode `steps` tokens."""
         self.step += steps
         self.context += steps * self.size
+
+    def run(self, steps: int) -> int:
+        """Let every member decode `steps` tokens; return the blocks of all steps but the first."""
+        step, blocks = self.step, 0
+        if steps > 1:
+            cycles, rest = divmod(steps - 1, self.block_size)
+            start = (step + 1) % self.block_size
+            end = start + rest
+            blocks = cycles * self.size + sum(self._residues[start:end])
+            if end > self.block_size:
+                blocks += sum(self._residues[: end - self.block_size])
+        self.step = step + steps
+        self.context += steps * self.size
+        return blocks
+
+    def gained(self, steps: int) -> int:
+        """Return the tokens that all members together gain in `steps` more steps."""
+        return steps * self.size
+
+    def remaining_tokens(self) -> int:
+        """Return the tokens that all members have yet to sample."""
+        return self.finish_sum - self.step * self.size
 
     @property
     def tokens(self) -> int:
@@ -102,6 +127,21 @@ class DecodeGroup:
         if wrapped > 0:
             partial += sum(residues[:wrapped])
         return cycles * self.size + partial
+
+    def stretch(self, free_blocks: int) -> int:
+        """Return for how many steps all members can go on; 0 where that is not even one."""
+        if not self.size:
+            return 0
+        heap = self._finishes
+        while heap[0][2].ticket != heap[0][1]:
+            heappop(heap)
+        steps = heap[0][0] - self.step
+        if (steps // self.block_size + 1) * self.size <= free_blocks:
+            return steps
+        needed = self.next_blocks
+        if needed > free_blocks:
+            return 0
+        return 1 + self.steps_within(free_blocks - needed, steps - 1, after=1)
 
     def steps_within(self, free_blocks: int, limit: int, after: int = 0) -> int:
         """Return how many of `limit` steps, once `after` have passed, `free_blocks` suffice for."""

@@ -7,7 +7,7 @@ any.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hermes.errors import InputError
@@ -19,6 +19,7 @@ from hermes.sim.pipelines.plan import PipelinePlan, plan_pipeline
 from hermes.sim.pipelines.reach import require_reach
 from hermes.sim.route_plan import RoutePlan
 from hermes.sim.stations.plan import StationPlan, plan_station
+from hermes.sim.tiers.plan import TierPlans, resolve_tiers
 from hermes.sim.topology import ReplicaSite, Topology, resolve_topology
 
 __all__ = ["ClientPlan", "Deployment", "RoutePlan", "resolve"]
@@ -34,12 +35,14 @@ class Deployment:
         pipelines: By name.
         topology: Where all of them stand; first the replicas of the LLM clients, then the stations
             with devices of their own.
+        tiers: Memory tiers that some of the replicas use.
     """
 
     clients: tuple[ClientPlan, ...]
     stations: tuple[StationPlan, ...]
     pipelines: dict[str, PipelinePlan]
     topology: Topology
+    tiers: TierPlans = field(default_factory=TierPlans)
 
     @property
     def devices(self) -> int:
@@ -103,7 +106,14 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Deployment:
     topology = _topology(scenario, clients, stations)
     for pipeline in pipelines.values():
         require_reach(pipeline, topology, {s.name: s.on for s in stations if s.on})
-    return Deployment(tuple(clients), tuple(stations), pipelines, topology)
+    tiers = _tiers(scenario, clients, topology)
+    return Deployment(tuple(clients), tuple(stations), pipelines, topology, tiers)
+
+
+def _tiers(scenario: Scenario, clients: list[ClientPlan], topology: Topology) -> TierPlans:
+    uses = {client.name: client.kv for client in clients if client.kv is not None}
+    specs = None if scenario.topology is None else scenario.topology.tiers
+    return resolve_tiers(specs, topology, uses)
 
 
 def _topology(

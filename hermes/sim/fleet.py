@@ -19,9 +19,10 @@ from hermes.sim.replica import Observer, Replica, ReplicaListener, ReplicaSetup
 from hermes.sim.route import Route
 from hermes.sim.speculation.build import speculative_engine
 from hermes.sim.speculation.replica import SpeculativeReplica
+from hermes.sim.tiers.engine import TieredEngine
 from hermes.workload.streams import stream
 
-__all__ = ["Pools", "RunOptions", "build_route", "start_replicas"]
+__all__ = ["Pools", "RunOptions", "build_network", "build_route", "start_replicas"]
 
 Pools = Mapping[str, Sequence[Replica]]
 """Replicas by client."""
@@ -77,8 +78,9 @@ def _start(
 
 
 def _setup(client: ClientPlan, options: RunOptions) -> ReplicaSetup:
+    kind = Engine if client.kv is None else TieredEngine
     return ReplicaSetup(
-        Engine(client.limits, client.order(), client.pipeline_parallel_size),
+        kind(client.limits, client.order(), client.pipeline_parallel_size),
         client.batching(),
         client.costs,
         lambda tokens: seconds_to_ticks(tokens * client.move_seconds_per_token),
@@ -88,6 +90,12 @@ def _setup(client: ClientPlan, options: RunOptions) -> ReplicaSetup:
         front_end_ticks=client.costs.request_ticks,
         observer=options.observer,
     )
+
+
+def build_network(env: Clock, deployment: Deployment) -> FlowNetwork:
+    """Return the network of a deployment, with the links of its tiers."""
+    links = (*deployment.topology.links, *deployment.tiers.links)
+    return FlowNetwork(env, links, deployment.topology.contention)
 
 
 def build_route(

@@ -30,6 +30,8 @@ from hermes.sim.speculation.plan import (
     find_draft_model,
     plan_speculation,
 )
+from hermes.sim.tiers.client import plan_kv_use
+from hermes.sim.tiers.plan import KvUse
 
 __all__ = ["ClientPlan", "plan_client"]
 
@@ -62,6 +64,7 @@ class ClientPlan:
     hop_latency_s: float = 0.0  # between two pipeline stages
     hop_seconds_per_token: float = 0.0
     speculation: SpeculationPlan | None = None
+    kv: KvUse | None = None  # of memory tiers; None: it uses none
     quality: Mapping[str, float] | None = None  # share of right answers, by difficulty class
 
     @property
@@ -134,6 +137,7 @@ def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | Non
         pipeline_parallel_size=spec.pipeline_parallel_size,
         hop_latency_s=_HOP_LATENCY_S,
         hop_seconds_per_token=_hop_seconds_per_token(spec, model, device),
+        kv=plan_kv_use(spec, model, kv_dtype, batching),
         quality=_quality(spec, scenario.workload.difficulty),
     )
 

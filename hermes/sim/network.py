@@ -12,9 +12,11 @@ its share up to then. The arithmetic is in whole numbers (see `hermes.sim.sharin
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
+from math import inf
 
 from simpy import Event
 from simpy.events import NORMAL
@@ -41,10 +43,12 @@ class FlowNetwork:
     Args:
         env: The SimPy environment.
         links: Links with distinct names.
+        contention: Whether flows share bandwidth; false: each has its path to itself.
     """
 
-    def __init__(self, env: Clock, links: Sequence[Link]) -> None:
+    def __init__(self, env: Clock, links: Sequence[Link], contention: bool = True) -> None:
         self._env = env
+        self._contention = contention
         self._links = {link.name: link for link in links}
         if len(self._links) < len(links):
             twice = [name for name, n in Counter(link.name for link in links).items() if n > 1]
@@ -66,9 +70,20 @@ class FlowNetwork:
     # -- what others use ------------------------------------------------------------------------
 
     @property
+    def env(self) -> Clock:
+        """Its time."""
+        return self._env
+
+    @property
     def now(self) -> int:
         """The current tick."""
         return self._env.now
+
+    def unshared(self, path: Sequence[str]) -> tuple[int, float]:
+        """Return a path's latency in ticks and its narrowest bandwidth in bytes a second."""
+        links = [self._links[name] for name in path]
+        narrowest = min((link.bytes_per_second for link in links), default=math.inf)
+        return sum(link.latency for link in links), narrowest
 
     def transfer(
         self,
@@ -131,6 +146,29 @@ class FlowNetwork:
                 lane.bytes += flow.sent // GRAINS
             self._set_alarm(self._env.now)
 
+    def estimate(
+        self, path: Sequence[str], size_bytes: int, max_bytes_per_second: float | None = None
+    ) -> int:
+        """Return the ticks a transfer would take now, if no other came after it.
+
+        On each link it shares alike with those that flow or are about to, until they are done;
+        what holds them back elsewhere is left out, so with it the transfer takes less.
+        """
+        names = tuple(path)
+        route, now = self._paths.get(names) or self._path(names), self._env.now
+        size, ticks, widest = size_bytes * GRAINS, 0, route.peak
+        if max_bytes_per_second is not None:
+            widest = _narrower(widest, max_bytes_per_second)
+        if widest is not None:
+            ticks = max(0, -((SLACK - size) // widest))
+        coming = [flow for _, _, flow in self._turns if flow.share is None and not flow.ended]
+        for lane in route.lanes:
+            if lane.capacity is not None:
+                flows = [*lane.flows.values(), *(f for f in coming if lane in f.path.lanes)]
+                ahead = sum(min(size, f.size_bytes * GRAINS - f.grains_sent(now)) for f in flows)
+                ticks = max(ticks, -((SLACK - size - ahead) // lane.capacity))
+        return route.latency + ticks
+
     def use(self, name: str) -> LinkUse:
         """Return what a link has carried so far."""
         lane, now = self._lane(name), self._env.now
@@ -153,7 +191,8 @@ class FlowNetwork:
         if len(dict.fromkeys(names)) < len(names):
             raise SimulationError(f"a path crosses a link twice: {' -> '.join(names)}")
         lanes = tuple(self._lane(name) for name in names)
-        peaks = [lane.capacity for lane in lanes if lane.capacity is not None]
+        capacities = [grains_per_tick(self._links[name].bytes_per_second) for name in names]
+        peaks = [capacity for capacity in capacities if capacity is not None]
         latency = sum(self._links[name].latency for name in names)
         path = self._paths[names] = Path(lanes, latency, min(peaks) if peaks else None)
         return path
@@ -163,7 +202,8 @@ class FlowNetwork:
         if lane is None:
             if name not in self._links:
                 raise UnknownNameError.among("link", name, self._links)
-            capacity = grains_per_tick(self._links[name].bytes_per_second)
+            bandwidth = self._links[name].bytes_per_second if self._contention else inf
+            capacity = grains_per_tick(bandwidth)
             lane = self._lanes[name] = Lane(self._indices[name], name, capacity)
         return lane
 

@@ -66,10 +66,11 @@ class RequestLog:
         self._last_token[request] = self._finished[request] = end + front_end
         if sequence.preemptions:
             self._preemptions[request] = sequence.preemptions
+        stalled = sequence.stall_ticks  # in steps, so it was not queued the less for that
         waits = (
-            sequence.requeued_ticks,
+            sequence.requeued_ticks + stalled,
             sequence.transfer_ticks,
-            sequence.retrieval_ticks,
+            sequence.retrieval_ticks + stalled,
             sequence.preempted_ticks,
         )
         if any(waits):

@@ -11,7 +11,8 @@ from hermes.errors import InputError, UnknownNameError
 from hermes.scenario.scenario import Scenario
 from hermes.sim.llm_client import ClientPlan
 from hermes.sim.looking import looked_up
-from hermes.sim.routing import ROUTING, RoutingPolicy
+from hermes.sim.routing import RoutingPolicy
+from hermes.sim.routing.plan import PolicyPlan, plan_policy
 
 __all__ = ["RoutePlan", "plan_route"]
 
@@ -23,7 +24,7 @@ class RoutePlan:
     """Which clients serve a pipeline's stage, and how one of their replicas is chosen."""
 
     clients: tuple[str, ...]
-    policy: type[RoutingPolicy]
+    policy: PolicyPlan | type[RoutingPolicy]
     decode: RoutePlan | None = None  # who goes on once the prompt is done
 
     @property
@@ -105,8 +106,9 @@ def _phases(field: str, clients: list[ClientPlan], scenario: Scenario) -> RouteP
     )
 
 
-def _routing(scenario: Scenario, clients: tuple[str, ...]) -> type[RoutingPolicy]:
+def _routing(scenario: Scenario, clients: tuple[str, ...]) -> PolicyPlan:
     chosen = {name: scenario.routing.get(name, DEFAULT_ROUTING) for name in clients}
-    if len(set(chosen.values())) > 1:
+    first = chosen[clients[0]]
+    if any(other != first for other in chosen.values()):
         raise InputError(f"clients that share a stage need one policy, given: {chosen}", "routing")
-    return ROUTING.find(chosen[clients[0]], f"routing.{clients[0]}")
+    return plan_policy(first, f"routing.{clients[0]}")

@@ -14,6 +14,7 @@ from hermes.errors import InputError, UnknownNameError
 from hermes.scenario.arrivals import (
     ArrivalSpec,
     BurstArrivals,
+    ClosedLoopArrivals,
     DiurnalArrivals,
     PiecewiseArrivals,
     RampUpArrivals,
@@ -23,19 +24,21 @@ from hermes.scenario.synthetic import ServeGen, ServeGenRequests
 from hermes.scenario.units import seconds_to_ticks, ticks_to_seconds
 from hermes.scenario.workload import (
     DEFAULT_REQUESTS,
+    MAX_REQUESTS,
     Drawn,
     LimitSpec,
     SampleRequests,
     TraceRequests,
     WorkloadSpec,
 )
-from hermes.workload.arrivals import arrival_ticks
+from hermes.workload.arrivals import arrival_ticks, closed_loop
 from hermes.workload.choices import choose
 from hermes.workload.drawn import draw_requests
 from hermes.workload.servegen import generate
 from hermes.workload.servegen_data import read_clients
 from hermes.workload.streams import stream
 from hermes.workload.traces import Trace, TraceOptions, read_trace
+from hermes.workload.warm import with_earlier
 from hermes.workload.workload import Column, Prefixes, Workload
 
 __all__ = ["build_workload"]
@@ -75,6 +78,9 @@ def build_workload(
     Raises:
         InputError: if a file is wrong, a name is unknown, or no request arrives.
     """
+    if spec.warm_cache is not None:
+        whole = build_workload(_with_earlier(spec, spec.warm_cache), pipeline_names, seed, folder)
+        return with_earlier(whole, spec.warm_cache)
     match spec.requests:
         case TraceRequests() | SampleRequests():
             requests = _traced(spec, spec.requests, pipeline_names, seed, folder)
@@ -96,7 +102,27 @@ def build_workload(
         requests.prefixes,
         requests.session,
         requests.attributes,
+        closed_loop=closed_loop(spec.arrivals, seed, count),
     )
+
+
+def _with_earlier(spec: WorkloadSpec, earlier: int) -> WorkloadSpec:
+    """Return the workload with so many requests more than are to be simulated."""
+    if isinstance(spec.arrivals, ClosedLoopArrivals):
+        raise InputError(
+            "not modelled with closed-loop arrivals, which have no time before they begin",
+            "workload.warm_cache",
+        )
+    limit = spec.limit
+    if limit is not None and limit.duration_s is not None:
+        raise InputError(
+            "limit.duration_s counts from the first request, which is not simulated then; give "
+            "limit.requests",
+            "workload.warm_cache",
+        )
+    if limit is not None and limit.requests is not None:
+        limit = LimitSpec(requests=min(limit.requests + earlier, MAX_REQUESTS))
+    return spec.model_copy(update={"warm_cache": None, "limit": limit})
 
 
 def _drawn(spec: WorkloadSpec, requests: Drawn, seed: int) -> _Requests:
@@ -221,6 +247,8 @@ def _described(spec: WorkloadSpec, requests: _Requests) -> str:
     count = len(requests.arrival_ticks)
     seconds = ticks_to_seconds(int(requests.arrival_ticks[-1]))
     noun = "request" if count == 1 else "requests"
+    if isinstance(spec.arrivals, ClosedLoopArrivals):
+        return f"{count:,} {noun}: {requests.source}, {_arriving(spec.arrivals)}"
     return f"{count:,} {noun} in {seconds:,.1f} s: {requests.source}, {_arriving(spec.arrivals)}"
 
 
@@ -232,6 +260,8 @@ def _arriving(spec: ArrivalSpec | None) -> str:
             said = f"at its own times with {scale:g} times the rate"
         case BurstArrivals():
             said = "all at once"
+        case ClosedLoopArrivals(users=users, think_s=think):
+            said = f"asked by {users:,} users who think for {think:g} s"
         case PiecewiseArrivals(pieces=pieces):
             said = f"Poisson arrivals in {len(pieces)} pieces"
         case RampUpArrivals(start_rate_per_s=start, end_rate_per_s=end, strategy=strategy):

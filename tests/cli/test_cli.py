@@ -225,7 +225,9 @@ class TestStudy:
 
 
 class TestLookingThingsUp:
-    @pytest.mark.parametrize("listing", ["devices", "models", "indexes", "metrics", "policies"])
+    @pytest.mark.parametrize(
+        "listing", ["devices", "models", "indexes", "media", "metrics", "policies"]
+    )
     def test_catalogs_are_listed(self, hermes, listing: str) -> None:
         rows = json.loads(hermes("catalog", listing, "--json").out)
         assert rows

@@ -9,6 +9,7 @@ from pydantic import Field
 from hermes.scenario.base import NonNegative, Positive, PositiveInt, Spec
 from hermes.scenario.costs import CostsSpec
 from hermes.scenario.speculation import SpeculativeSpec
+from hermes.scenario.tiers import KvFetch, KvLoad, KvWriteBack
 
 __all__ = ["Dtype", "KVCacheDtype", "LlmClientSpec"]
 
@@ -77,6 +78,17 @@ class LlmClientSpec(Spec):
     swap_space_gb: NonNegative = 0.0
     """Host memory of each device for the KV of preempted requests; what does not fit there is
     recomputed."""
+    kv_tiers: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Tiers of the topology that prompts' KV is fetched from and written to, nearest first."""
+    kv_fetch: KvFetch = "always"
+    """Of KV found in a tier: fetch it `always` or `never`, or when that is `cheaper` than to
+    compute it again, by estimates of both."""
+    kv_load: KvLoad = "whole"
+    """A request waits for its KV while others run, and then computes the rest of its prompt; or it
+    begins at once, and its first step waits for the KV layer by layer."""
+    kv_write_back: KvWriteBack = "finish"
+    """Write KV blocks to all tiers that lack them when a request is done (`finish`), or to the
+    nearest when device memory gives them up (`evict`), or `never`."""
     dtype: Dtype = "auto"
     """Number format of the weights and of the matrix products; `auto`: as published."""
     kv_cache_dtype: KVCacheDtype = "auto"

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from hermes.scenario.base import PositiveInt, Spec
 from hermes.scenario.distributions import LengthSpec
 from hermes.scenario.durations import DurationSpec
+from hermes.scenario.recall import RecallSpec
 
 __all__ = [
     "Embed",
@@ -63,6 +64,8 @@ class Generate(StageSpec):
     keep_output: bool | None = None
     """Whether the answer becomes part of the context of later stages; default: it does, unless the
     call has a prompt of its own."""
+    recall: RecallSpec | None = None
+    """Stored context in front of the prompt, kept in a memory tier; default: none."""
 
     @model_validator(mode="after")
     def _caps_thoughts_there_are(self) -> Self:

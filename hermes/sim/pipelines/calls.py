@@ -8,11 +8,14 @@ from functools import partial
 
 from hermes.scenario.pipeline import Generate
 from hermes.sim.pipelines.context import Context
+from hermes.sim.pipelines.signal import Signal
 from hermes.sim.pipelines.walk import Answer, Rejected, Visit, Walk
 from hermes.sim.pipelines.world import Steps, World
 from hermes.sim.replica import Replica
 from hermes.sim.route import Route
+from hermes.sim.routing import RoutedRequest
 from hermes.sim.sequence import Sequence
+from hermes.sim.tiers.lookup import Recalled
 
 __all__ = ["BYTES_PER_TOKEN", "GenerateStep"]
 
@@ -31,6 +34,12 @@ class _Call:
     thoughts: int
     answer: int
     keys: Context | None  # whose KV blocks its tokens are; None where none are shared
+    recalled: Recalled | None  # stored context in front of the prompt
+
+    @property
+    def context(self) -> int:
+        """Tokens to have or to compute before the first one is sampled."""
+        return self.prompt + (self.recalled.tokens if self.recalled else 0)
 
     @property
     def output(self) -> int:
@@ -76,16 +85,24 @@ class GenerateStep:
         if spec.prompt_tokens is None:
             walk.read_documents(world.number)
         call = self._call(walk)
+        routed = RoutedRequest(
+            walk.request,
+            call.context,
+            call.output,
+            world.workload,
+            lambda block_size: self._prefix(walk, call, block_size),
+        )
         reaches = None if world.reaches_all else partial(world.reaches, walk)
-        pick = self._route.pick(begin, call.prompt, call.output, reaches)
+        pick = self._route.pick(begin, routed, reaches)
         replica = pick.replica
         if replica is None:
             raise Rejected(pick.reason)
         yield from world.move(walk, replica.index, BYTES_PER_TOKEN * call.prompt)
         submitted = world.env.now
         sequence = self._sequence(walk, call, replica)
-        sequence.route, sequence.hand_off = self._route, pick.hand_off
-        sequence.done = done = world.env.event()
+        sequence.route, sequence.routed = self._route, routed
+        sequence.hand_off = pick.hand_off
+        sequence.done = done = Signal()
         replica.submit(sequence)
         last, sequence = yield done  # elsewhere than it began, if it was handed over
         if last.front_end_ticks:
@@ -113,7 +130,9 @@ class GenerateStep:
             answer = int(self._world.workload.output_tokens[request])
         else:
             answer = tokens("output_tokens")
-        return _Call(prompt, thoughts, answer, self._keys(walk, thoughts + answer))
+        recalled = self._route.recalled(request)
+        keys = None if recalled else self._keys(walk, thoughts + answer)
+        return _Call(prompt, thoughts, answer, keys, recalled)
 
     def _keys(self, walk: Walk, output: int) -> Context | None:
         """Return whose blocks the prompt and, where it stays in the context, the output are."""
@@ -132,22 +151,29 @@ class GenerateStep:
 
     def _sequence(self, walk: Walk, call: _Call, replica: Replica) -> Sequence:
         world, request = self._world, walk.request
-        block_size = replica.engine.limits.block_size
-        workload = world.workload
+        prefix = self._prefix(walk, call, replica.engine.limits.block_size)
+        sequence = world.coordinator.sequence(
+            world.number(), request, walk.arrival, call.context, call.output, prefix
+        )
+        sequence.recalled = call.recalled
+        return sequence
+
+    def _prefix(self, walk: Walk, call: _Call, block_size: int) -> tuple[Hashable, ...]:
+        """Return the keys of the prompt's blocks that other calls may share."""
+        request, workload = walk.request, self._world.workload
         prefix: tuple[Hashable, ...] = ()
         if self._spec.prompt_tokens is None and workload.prefixes is not None:
             prompt = int(workload.prompt_tokens[request])
             prefix = workload.prefixes.keys(request, prompt, block_size)
         if call.keys is not None:
             prefix = call.keys.keys(block_size, prefix)
-        arrival = int(workload.arrival_ticks[request])
-        return world.coordinator.sequence(
-            world.number(), request, arrival, call.prompt, call.output, prefix
-        )
+        return prefix
 
     def _visit(self, sequence: Sequence, begin: int, submitted: int, replica: Replica) -> Visit:
-        retrieved, preempted = sequence.retrieval_ticks, sequence.preempted_ticks
-        queued = sequence.scheduled - submitted + sequence.requeued_ticks - retrieved
+        preempted = sequence.preempted_ticks
+        queued = sequence.scheduled - submitted + sequence.requeued_ticks
+        queued -= sequence.retrieval_ticks
+        retrieved = sequence.retrieval_ticks + sequence.stall_ticks
         transferred = submitted - begin + sequence.transfer_ticks
         waits = queued + transferred + retrieved + preempted
         now = self._world.env.now

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-from simpy import Event
+from typing import Protocol
 
 from hermes.scenario.distributions import LengthSpec
 from hermes.scenario.pipeline import Parallel, TimesColumn, When
+from hermes.sim.pipelines.signal import Signal, start
 from hermes.sim.pipelines.walk import Rejected, Stopped, Walk
 from hermes.sim.pipelines.world import Steps, World
 
@@ -20,7 +19,7 @@ class Step(Protocol):
     """A stage of any kind, ready to run."""
 
     def run(self, walk: Walk) -> Steps:
-        """Take a walk through the stage, yielding the events it waits for.
+        """Take a walk through the stage, yielding what it waits for.
 
         Raises:
             Rejected: nobody can serve it.
@@ -194,12 +193,11 @@ class ParallelStep:
         """Fork, and join when enough branches are done; see `Step.run`."""
         self._world.enter(walk)
         walk.read_documents(self._world.number)  # else every branch would add them anew
-        env = self._world.env
         branches = [walk.branch(number) for number in range(len(self._branches))]
         enough = self._spec.wait_for or len(branches)
-        join = _Join(self._world, env.event(), enough, len(branches))
+        join = _Join(self._world, Signal(), enough, len(branches))
         for branch, steps in zip(branches, self._branches, strict=True):
-            env.process(join.take(branch, steps))
+            start(join.take(branch, steps))
         yield join.over
         for branch in branches:
             branch.dropped = True
@@ -242,12 +240,12 @@ class _Join:
 
     Args:
         world: What it works with.
-        over: Succeeds when enough branches are done, or never will be.
+        over: Given when enough branches are done, or never will be.
         wait_for: How many are enough.
         branches: How many there are.
     """
 
-    def __init__(self, world: World, over: Event, wait_for: int, branches: int) -> None:
+    def __init__(self, world: World, over: Signal, wait_for: int, branches: int) -> None:
         self.over = over
         self.done: list[Walk] = []
         self.reason = ""
@@ -255,7 +253,7 @@ class _Join:
         self._wait_for = wait_for
         self._spare = branches - wait_for
 
-    def take(self, branch: Walk, steps: Sequence[Step]) -> Generator[Event, Any, None]:
+    def take(self, branch: Walk, steps: Sequence[Step]) -> Steps:
         """Take a branch through its stages."""
         self._world.coordinator.under_way += 1
         yield from self._take(branch, steps)
@@ -266,22 +264,22 @@ class _Join:
             yield from run_all(steps, branch)
         except Stopped:
             self._log(branch)
-            if not self.over.triggered:  # nor does anybody wait for what is to be joined here
-                self.over.succeed()
+            if not self.over.given:  # nor does anybody wait for what is to be joined here
+                self.over.give()
             return
         except Rejected as rejected:
             self._log(branch)
             self._spare -= 1
-            if self._spare < 0 and not self.over.triggered:
+            if self._spare < 0 and not self.over.given:
                 self.reason = rejected.reason
-                self.over.succeed()
+                self.over.give()
             return
-        if self.over.triggered:
+        if self.over.given:
             self._log(branch)
             return
         self.done.append(branch)
         if len(self.done) == self._wait_for:
-            self.over.succeed()
+            self.over.give()
         else:
             self._log(branch)
 

@@ -29,6 +29,7 @@ from hermes.sim.llm_client import ClientPlan
 from hermes.sim.looking import looked_up
 from hermes.sim.route_plan import RoutePlan, plan_route
 from hermes.sim.stations.plan import EncoderPlan, StationPlan
+from hermes.sim.tiers.client import check_hit_rates
 
 __all__ = [
     "CallPlan",
@@ -110,6 +111,11 @@ class PipelinePlan:
     def leaves(self) -> Iterator[CallPlan | ServicePlan]:
         """Yield the stages that hold no others, routers included."""
         yield from _leaves(self.stages)
+
+    @property
+    def calls(self) -> tuple[CallPlan, ...]:
+        """Its model calls."""
+        return tuple(leaf for leaf in self.leaves() if isinstance(leaf, CallPlan))
 
     @property
     def clients(self) -> tuple[str, ...]:
@@ -238,6 +244,9 @@ class _Planner:
             where, self._leaf_name(spec.name or "generate"), len(self.names), spec, route
         )
         self.names.append(call.name)
+        if spec.recall is not None:
+            tiers = {c.name: len(c.kv.tiers) if c.kv else 0 for c in self._clients}
+            check_hit_rates(spec.recall, [tiers[name] for name in route.clients], where)
         return call
 
     def _service(self, where: str, kind: str, spec: StageSpec) -> ServicePlan:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from hermes.sim.pipelines.context import Context
 from hermes.sim.pipelines.draws import Place
@@ -44,8 +45,7 @@ class Answer:
     replica: int
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(NamedTuple):
     """One stage of one request: where its time went, in ticks, which add up to all of it.
 
     Attributes:
@@ -81,6 +81,7 @@ class Walk:
 
     Attributes:
         request: Its number in the workload.
+        arrival: Tick at which it came.
         context: Tokens gathered so far.
         place: Loop rounds and branches it is in.
         at: Number of the replica or station that has its data; -1: outside.
@@ -94,6 +95,7 @@ class Walk:
 
     request: int
     context: Context
+    arrival: int = 0
     place: Place = ()
     at: int = -1
     documents: tuple[Documents, ...] = ()
@@ -113,16 +115,7 @@ class Walk:
 
     def branch(self, number: int) -> Walk:
         """Return a branch that starts where this walk is."""
-        return Walk(
-            self.request,
-            self.context,
-            (*self.place, number),
-            self.at,
-            self.documents,
-            self.answer,
-            self.right,
-            parent=self,
-        )
+        return replace(self, place=(*self.place, number), visits=[], parent=self, dropped=False)
 
     def read_documents(self, number: Callable[[], int]) -> None:
         """Put the documents found into the context; `number` gives its new piece an owner."""

@@ -74,6 +74,7 @@ class ClockedGroup(DecodeGroup):
         heappush(self._finishes, (sequence.finish_step, sequence.ticket, sequence))
         self.size += 1
         self.context += sequence.computed
+        self.finish_sum += sequence.finish_step
         if self.grown:
             self._settle(sequence)
         else:
@@ -93,6 +94,7 @@ class ClockedGroup(DecodeGroup):
             self._residues[self._residue(sequence)] -= 1
             self._regular -= 1
         sequence.slots = slots
+        self.finish_sum -= sequence.finish_step
         self.size -= 1
         self.context -= sequence.computed + gained
         sequence.computed = min(sequence.computed + gained, sequence.final_context)
@@ -118,6 +120,10 @@ class ClockedGroup(DecodeGroup):
         self.context += (clock - self.step) * self.size
         self.step = clock
         self.grown = False
+
+    def gained(self, steps: int) -> int:
+        """Return the tokens that all members together gain in `steps` more steps."""
+        return (self._clock(steps) - self.step) * self.size
 
     def steps_to_finish(self) -> int:
         """Return after how many steps the next member finishes; the group must not be empty."""

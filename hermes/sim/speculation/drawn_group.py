@@ -56,6 +56,8 @@ class DrawnGroup(DecodeGroup):
     def leave(self, sequence: Sequence) -> None:
         """Remove a member."""
         self.members.remove(sequence)
+        if sequence in self._finished:
+            self._finished.remove(sequence)  # it was aborted in its last step
         self.size -= 1
         self.context -= sequence.computed
 
@@ -76,6 +78,15 @@ class DrawnGroup(DecodeGroup):
             sequence.last_token = self.now
             if sequence.computed == sequence.final_context:
                 self._finished.append(sequence)
+
+    def gained(self, steps: int) -> int:
+        """Return 0: what members gain is drawn when a step ends."""
+        del steps
+        return 0
+
+    def remaining_tokens(self) -> int:
+        """Return the tokens that all members have yet to sample."""
+        return sum(sequence.final_context - sequence.computed for sequence in self.members)
 
     @property
     def tokens(self) -> int:

@@ -99,8 +99,7 @@ def plan_station(name: str, spec: OtherClientSpec, scenario: Scenario) -> Statio
     Raises:
         InputError: naming the field of the client that cannot be.
     """
-    wanted = scenario.routing.get(name, DEFAULT_CHOICE)
-    policy = STATION_ROUTING.find(wanted, f"routing.{name}")
+    policy = _policy(name, scenario)
     try:
         match spec:
             case ToolClientSpec():
@@ -127,6 +126,17 @@ def plan_station(name: str, spec: OtherClientSpec, scenario: Scenario) -> Statio
                 )
     except InputError as error:
         raise error.inside(f"clients.{name}") from None
+
+
+def _policy(name: str, scenario: Scenario) -> type[StationPolicy]:
+    wanted, field = scenario.routing.get(name, DEFAULT_CHOICE), f"routing.{name}"
+    if not isinstance(wanted, str):
+        raise InputError(
+            "the policies of a client that serves no language model have no options: give a name "
+            f"({', '.join(STATION_ROUTING)})",
+            field,
+        )
+    return STATION_ROUTING.find(wanted, field)
 
 
 def _hardware(
