@@ -128,7 +128,8 @@ def _rates(requests: RequestColumns, good: int, fleet: FleetUse) -> dict[str, Nu
         return fleet.usd_per_hour * seconds / 3600 / tokens * 1e6
 
     output_rate = per_second(output)
-    busy_share = fleet.busy_ticks / (ticks * fleet.replicas) if ticks and fleet.replicas else None
+    replica_ticks = ticks * fleet.replicas
+    busy_share = fleet.busy_ticks / replica_ticks if replica_ticks else None
     return {
         "request_throughput": per_second(completed),
         "output_throughput": output_rate,

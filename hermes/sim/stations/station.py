@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from simpy import Event
 
+from hermes.errors import SimulationError
 from hermes.sim.clock import Alarm, Clock, end_priority
 from hermes.sim.network import FlowNetwork
 from hermes.sim.pipelines.signal import Signal
@@ -24,10 +25,11 @@ __all__ = ["Batching", "Job", "Station", "Work"]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a batch takes: ticks of computing, and bytes through host memory meanwhile."""
+    """What a batch takes: ticks of computing, bytes through host memory meanwhile, ticks after."""
 
     ticks: int
     memory_bytes: int = 0
+    ticks_after: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -124,6 +126,15 @@ class Station:
         self.queue.append(job)
         self._executor.wake()
 
+    def check_drained(self) -> None:
+        """Raise if a job is left when no event is: nobody will ever take it up."""
+        if self._outstanding or self.queue or self._executor.free != self._executor.shares:
+            raise SimulationError(
+                f"the simulation ended with {self._outstanding} jobs of station {self.index} not "
+                f"done, {len(self.queue)} of them queued, and {self._executor.free} of "
+                f"{self._executor.shares} shares of its device free"
+            )
+
     def outstanding_requests(self) -> int:
         """Jobs queued or under way."""
         return self._outstanding
@@ -143,7 +154,12 @@ class Station:
         def over(_: Event | None = None) -> None:
             nonlocal left
             left -= 1
-            if not left:
+            if left:
+                return
+            if work.ticks_after:
+                ending = Alarm(self._env).set(work.ticks_after, self._priority)
+                ending.callbacks.append(lambda _: self._finish(parts, now))
+            else:
                 self._finish(parts, now)
 
         if work.memory_bytes > 0:
