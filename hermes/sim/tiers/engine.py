@@ -1,4 +1,4 @@
-"""An engine that finds the beginning of prompts in tiers; as vLLM's v1 scheduler, version 0.33.
+"""An engine that finds the beginning of prompts in tiers, after vLLM's v1 scheduler.
 
 A request at the head of the queue, part of whose KV lies in a tier, is given blocks for that part
 and set aside; those behind it go on. Once the KV is there it is the first to be admitted, and
