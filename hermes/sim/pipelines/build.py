@@ -59,7 +59,7 @@ class PipelineWalker:
 
     def run(self, walk: Walk) -> Steps:
         """Pass all stages."""
-        yield from run_all(self._steps, walk)
+        return run_all(self._steps, walk)
 
 
 class Builder:

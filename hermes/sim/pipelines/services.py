@@ -91,18 +91,9 @@ class ServiceStep:
             yield world.env.timeout(job.ticks)
             place = server = -1
         walk.at = place
+        queued, computed = job.started - submitted, world.env.now - job.started
         world.leave(
-            walk,
-            Visit(
-                stage=self._stage,
-                begin=begin,
-                queue=job.started - submitted,
-                compute=world.env.now - job.started,
-                transfer=submitted - begin,
-                retrieval=0,
-                preemption=0,
-                server=server,
-            ),
+            walk, Visit(self._stage, begin, queued, computed, submitted - begin, 0, 0, server)
         )
         service.done(walk)
 
