@@ -128,6 +128,10 @@ class CompiledStepCost:
         )
         return fixed + round(seconds * _TICKS_PER_SECOND)
 
+    def padding_ticks(self, tokens: int, padded: int) -> int:
+        """Return what it costs to pad a step; see `StepCost`."""
+        return self._token_ticks(padded) - self._token_ticks(tokens)
+
     def _attention_segment(self, sequences: int, knot: int) -> DecodeSegment:
         """Return the line that covers what lies before a knot and after the one before it."""
         segment = self._attention.get((sequences, knot))

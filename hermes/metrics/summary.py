@@ -128,7 +128,8 @@ def _rates(requests: RequestColumns, good: int, fleet: FleetUse) -> dict[str, Nu
         return fleet.usd_per_hour * seconds / 3600 / tokens * 1e6
 
     output_rate = per_second(output)
-    busy_share = fleet.busy_ticks / (ticks * fleet.replicas) if ticks else None
+    replica_ticks = ticks * fleet.replicas
+    busy_share = fleet.busy_ticks / replica_ticks if replica_ticks else None
     return {
         "request_throughput": per_second(completed),
         "output_throughput": output_rate,
@@ -136,7 +137,7 @@ def _rates(requests: RequestColumns, good: int, fleet: FleetUse) -> dict[str, Nu
         "request_goodput": per_second(good),
         "slo_attainment": good / total if total else None,
         "output_throughput_per_device": None
-        if output_rate is None
+        if output_rate is None or not fleet.devices
         else output_rate / fleet.devices,
         "tokens_per_s_per_user": None,
         "cost_per_hour": fleet.usd_per_hour,

@@ -68,8 +68,14 @@ class Coordinator:
         self._workload = workload
         self._ttft_ticks = ttft_ticks
         self._on_finished = on_finished
+        self.under_way = 0  # walks, and branches of them
         self._ways: tuple[Route | Walker, ...] = ()
         self._users: Users | None = None
+
+    def check_drained(self) -> None:
+        """Raise if a walk has not ended when no event is left: it waits for what never comes."""
+        if self.under_way:
+            raise SimulationError(f"the simulation ended with {self.under_way} walks under way")
 
     def start(self, pipelines: tuple[Route | Walker, ...]) -> None:
         """Begin the arrivals.
@@ -177,14 +183,17 @@ class Coordinator:
         arrival = self._env.now
         walk = walker.start(request, prompt)
         walk.arrival = arrival
+        self.under_way += 1
         try:
             yield from walker.run(walk)
         except Rejected as rejected:
             for visit in walk.visits:
                 self.log.visited(request, visit, critical=False)
             self.log.rejected(request, rejected.reason)
+            self.under_way -= 1
             self._answered()
             return
+        self.under_way -= 1
         now = self._env.now
         self.log.walked(walk, now)
         if self._on_finished is not None:

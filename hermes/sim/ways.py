@@ -48,7 +48,9 @@ def build_ways(
         Draws(scenario.seed, len(workload)),
         _difficulty(scenario, len(workload)),
     )
-    builder = Builder(world, deployment.clients, pools, deployment.stations, stations)
+    builder = Builder(
+        world, deployment.clients, pools, deployment.stations, stations, scenario.seed
+    )
     ways: list[Route | Walker] = []
     first_calls: list[Route | None] = []
     first_stage = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -58,6 +58,7 @@ class _Requests:
     priority: Column | None = None
     prefixes: Prefixes | None = None
     session: Column | None = None
+    attributes: Mapping[str, Column] = field(default_factory=dict)
 
 
 def build_workload(
@@ -100,6 +101,7 @@ def build_workload(
         requests.priority,
         requests.prefixes,
         requests.session,
+        requests.attributes,
         closed_loop=closed_loop(spec.arrivals, seed, count),
     )
 
@@ -193,6 +195,7 @@ def _first(trace: Trace, times: Column, source: str) -> _Requests:
         cut(trace.priority),
         prefixes,
         cut(trace.session),
+        {name: column[:count] for name, column in trace.attributes.items()},
     )
 
 
