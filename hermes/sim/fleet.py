@@ -21,6 +21,7 @@ from hermes.sim.route import Route
 from hermes.sim.speculation.build import speculative_engine
 from hermes.sim.speculation.replica import SpeculativeReplica
 from hermes.sim.tiers.engine import TieredEngine
+from hermes.sim.windows.engine import WindowEngine
 from hermes.workload.streams import stream
 
 __all__ = ["Pools", "RunOptions", "build_network", "build_route", "start_replicas"]
@@ -90,6 +91,8 @@ def _start(
 
 def _setup(client: ClientPlan, options: RunOptions) -> ReplicaSetup:
     kind = Engine if client.kv is None else TieredEngine
+    if client.limits.kv_groups is not None and not client.batching.engine_version():
+        kind = WindowEngine
     return ReplicaSetup(
         kind(client.limits, client.order(), client.pipeline_parallel_size),
         client.batching(),

@@ -59,11 +59,10 @@ class ReplicaLoad(GapLog):
 
         Evicts first what the steps that passed unnoticed have evicted.
         """
-        pool = self.engine.pool
-        if not pool.caching:
+        if not self.engine.pool.caching:
             return 0
         self._settle_blocks(now)
-        return len(pool.find(keys))
+        return self.engine.holdings.cached_blocks(keys)
 
     def _settle_blocks(self, now: int) -> None:
         """Take the blocks of the steps that ended before `now`, not only when the block ends."""
@@ -83,7 +82,7 @@ class ReplicaLoad(GapLog):
         done = self._steps_before(now)
         if done == 1:
             return 0
-        return self.engine.decoding.blocks_needed(done - 1, after=1) - self._early_blocks
+        return self.engine.blocks_due(done - 1) - self._early_blocks
 
     def _gained(self, now: int) -> int:
         """Return the tokens decoded in steps that passed unnoticed, and in the one under way.

@@ -38,15 +38,30 @@ def case(
     cost: Cost | None = None,
     **changes: Any,
 ) -> Case:
-    wrong = set(changes) - set(_DEFAULTS)
+    wrong = set(changes) - set(_DEFAULTS) - {"kv_groups"}
     assert not wrong, f"{name}: no such options: {sorted(wrong)}"
     ordered = tuple(sorted(requests, key=lambda request: request.arrival_ns))
     options = _DEFAULTS | changes
-    capacity = (options["num_gpu_blocks_override"] - 1) * options["block_size"]
-    options["max_model_len"] = longest = min(options["max_model_len"], capacity)
+    options["max_model_len"] = longest = min(options["max_model_len"], capacity(options))
     too_long = [r for r in ordered if r.prompt_tokens + r.output_tokens > longest]
     assert not too_long, f"{name}: longer than {longest} tokens: {too_long[:3]}"
     return Case(name, about, feature, ordered, options, cost or Cost())
+
+
+def capacity(options: dict[str, Any]) -> int:
+    """Return the tokens of the longest request that the cache holds."""
+    size, blocks = options["block_size"], options["num_gpu_blocks_override"] - 1
+    full, sliding, window = options.get("kv_groups") or (1, 0, 1)
+    in_flight = window - 1 + options["max_num_batched_tokens"]
+
+    def held(columns: int) -> int:
+        windows = min(columns, -(-min(in_flight, columns * size) // size) + 1)
+        return full * columns + sliding * windows
+
+    columns = 0
+    while columns < 4096 and held(columns + 1) <= blocks:
+        columns += 1
+    return columns * size
 
 
 def traffic(
