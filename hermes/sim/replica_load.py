@@ -30,7 +30,8 @@ class ReplicaLoad(GapLog):
 
         Counts the steps that ended before `now`, so it does not depend on how steps are grouped.
         """
-        blocks = self.least_committed_blocks()
+        engine = self.engine
+        blocks = engine.limits.num_blocks - engine.pool.free + engine.queued_blocks
         if self._block_steps > 1:
             blocks += self._blocks_due(now)
         return blocks
@@ -38,7 +39,10 @@ class ReplicaLoad(GapLog):
     def least_committed_blocks(self) -> int:
         """Committed blocks without those taken by steps that passed unnoticed: a lower bound."""
         engine = self.engine
-        return engine.limits.num_blocks - engine.pool.free + engine.queued_blocks
+        blocks = engine.limits.num_blocks - engine.pool.free + engine.queued_blocks
+        if engine.limits.kv_groups is not None and self._block_steps > 1:
+            blocks -= engine.blocks_freed(self._block_steps - 1) + max(0, self._early_blocks)
+        return blocks
 
     def running_decodes(self) -> int:
         """Requests that decode, or will from the next step on."""

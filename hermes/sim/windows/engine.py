@@ -170,7 +170,8 @@ class WindowEngine(Engine):
         """Return for how many steps a pure decode batch keeps its members; see `Engine`.
 
         At most until another sequence is past the window, and for the blocks that are free now.
-        Where somebody waits, until blocks are freed.
+        Where somebody waits, until blocks are freed; by this very step, where a policy admits
+        before decodes grow.
         """
         decoding = self.decoding
         more = decoding.steps_to_finish() - 1
@@ -178,6 +179,8 @@ class WindowEngine(Engine):
             more = min(more, batch.most_steps - 1)
         if passing := decoding.steps_to_pass():
             more = min(more, passing - 1)
+        if self.waiting and decoding.has_slid:
+            return 1
         if self.waiting and (sliding := decoding.steps_to_slide()):
             more = min(more, sliding - 1)
         return 1 + decoding.steps_within(self._room // self.groups.total, more, after=1)
@@ -189,12 +192,16 @@ class WindowEngine(Engine):
     def blocks_due(self, steps: int) -> int:
         """Return by how much the blocks in use rise in repetitions of a step; see `Engine`."""
         taken = self.decoding.blocks_needed(steps, after=1) * self.groups.total
-        return taken - self.decoding.slides(steps) * self.groups.sliding
+        return taken - self.blocks_freed(steps)
+
+    def blocks_freed(self, steps: int) -> int:
+        """Return the blocks that windows leave behind in repetitions of a step; see `Engine`."""
+        return self.decoding.slides(steps) * self.groups.sliding
 
     def _decode(self, steps: int) -> None:
         group, windows = self.decoding, self._windows
         if not self.pool.caching:
-            self.pool.give_back(group.slides(steps - 1) * self.groups.sliding)
+            self.pool.give_back(self.blocks_freed(steps - 1))
         else:
             for ahead in range(1, steps):
                 for sequence in group.sliders(ahead):

@@ -35,6 +35,7 @@ class WindowGroup(DecodeGroup):
         "_sliding",
         "_walked",
         "grown",
+        "has_slid",
         "taken",
         "window",
     )
@@ -42,6 +43,7 @@ class WindowGroup(DecodeGroup):
     def __init__(self, block_size: int, window: int, named: bool) -> None:
         super().__init__(block_size)
         self.window = window
+        self.has_slid = False  # blocks may have been left behind in the latest step
         self.grown = False  # the blocks of the coming step are taken, and given back
         self.taken: set[int] = set()  # tickets of those that have them, while not all have
         self._named = named
@@ -112,6 +114,7 @@ class WindowGroup(DecodeGroup):
 
     def end_growth(self) -> None:
         """Hold all members for grown, those too that joined since the step before."""
+        self.has_slid = bool(self._fresh or self._slides[self.step % self.block_size])
         for ticket, sequence in self._fresh.items():
             begin = self._first_slide(sequence)
             if begin <= self.step:

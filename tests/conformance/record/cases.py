@@ -49,17 +49,19 @@ def case(
 
 
 def capacity(options: dict[str, Any]) -> int:
-    """Return the tokens of the longest request that the cache holds."""
+    """Return the tokens of the longest request that the cache holds, up to `max_model_len`."""
     size, blocks = options["block_size"], options["num_gpu_blocks_override"] - 1
-    full, sliding, window = options.get("kv_groups") or (1, 0, 1)
+    full, sliding, window = options.get("kv_groups") or (1, 0, 0)
     in_flight = window - 1 + options["max_num_batched_tokens"]
 
     def held(columns: int) -> int:
         windows = min(columns, -(-min(in_flight, columns * size) // size) + 1)
         return full * columns + sliding * windows
 
+    if not sliding:
+        return blocks * size
     columns = 0
-    while columns < 4096 and held(columns + 1) <= blocks:
+    while columns * size < options["max_model_len"] and held(columns + 1) <= blocks:
         columns += 1
     return columns * size
 

@@ -16,6 +16,8 @@ def drawn(number: int, features: tuple[str, ...] = FEATURES) -> Case:
     random = Random(number)
     chosen = {random.choice(features) for _ in range(random.choice((1, 1, 2, 3)))}
     options = _limits(random)
+    if "windows" in chosen:
+        options["kv_groups"] = _groups(random, options)
     if "priority" in chosen:
         options["policy"] = "priority"
     if "long-prefill" in chosen:
@@ -25,8 +27,6 @@ def drawn(number: int, features: tuple[str, ...] = FEATURES) -> Case:
         options["scheduler_reserve_full_isl"] = False
     if "interval" in chosen:
         options["prefill_schedule_interval"] = random.randint(2, 9)
-    if "windows" in chosen:
-        options["kv_groups"] = _groups(random, options)
     if "drafts" in chosen and "windows" not in chosen:
         options["num_speculative_tokens"] = random.randint(1, 4)
     options["enable_prefix_caching"] = "prefix" in chosen
@@ -38,6 +38,7 @@ def drawn(number: int, features: tuple[str, ...] = FEATURES) -> Case:
 def _limits(random: Random) -> dict[str, Any]:
     seqs = random.randint(1, 14)
     return {
+        "max_model_len": 16384,
         "max_num_seqs": seqs,
         "max_num_batched_tokens": seqs + random.choice((0, 1, 5, 40, 300)),
         "block_size": random.choice((1, 2, 4, 16)),
