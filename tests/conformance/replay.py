@@ -33,7 +33,7 @@ ROLE = "kv_role"
 
 
 GROUPS = "kv_groups"
-"""Groups of layers: full ones, those with a window, its tokens; in a scenario the model has them."""
+"""Groups of layers (full, with a window, its tokens); in a scenario the model has them."""
 
 
 @dataclass

@@ -85,7 +85,7 @@ class WindowedReference(ReferenceReplica):
         if needed > len(self.pool.free):
             return False
         for row in table.rows:
-            row += self.pool.take(columns - len(row))
+            row.extend(self.pool.take(columns - len(row)))
         self.name_blocks(request, min(request.computed + tokens, request.known_tokens))
         return True
 

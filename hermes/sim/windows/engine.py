@@ -58,11 +58,25 @@ class WindowEngine(Engine):
             self._slide_all()
             self.pool.take(needed)
         else:
-            for sequence in sorted(group.sequences(), key=_ticket):
-                preempted = self._grow_one(sequence) or preempted
+            for sequence in sorted(group.sequences() + self._prompts_before(), key=_ticket):
+                if sequence in self.prefilling:
+                    self._slide(sequence)
+                else:
+                    preempted = self._grow_one(sequence) or preempted
         group.end_growth()
         lane.grown = True
         return preempted
+
+    def _prompts_before(self) -> list[Sequence]:
+        """Return prompts that may have been admitted before some decodes: those with a cap."""
+        capped = self.limits.long_prefill_token_threshold and not self.paced
+        return list(self.prefilling) if capped else []
+
+    def _slide(self, sequence: Sequence) -> None:
+        """Free what the windows of a prompt have left behind by its next tokens."""
+        skipped = self._windows.skipped(sequence.computed)
+        self._windows.slide(sequence, sequence.slid, skipped)
+        sequence.slid = max(sequence.slid, skipped)
 
     @property
     def _room(self) -> int:
@@ -100,16 +114,14 @@ class WindowEngine(Engine):
 
     def extend(self, sequence: Sequence, tokens: int) -> bool:
         """Take the blocks for `tokens` more prompt tokens; see `Engine`."""
-        size, done, windows = self.limits.block_size, sequence.computed, self._windows
-        skipped = windows.skipped(done)
-        windows.slide(sequence, sequence.slid, skipped)
-        sequence.slid = max(sequence.slid, skipped)
+        size, done = self.limits.block_size, sequence.computed
+        self._slide(sequence)
         needed = (-(-(done + tokens) // size) + (-done // size)) * self.groups.total
         while needed > self.pool.free:
             if self.preempt_one() is sequence:
                 return False
         self.pool.take(needed)
-        windows.share(sequence, done + tokens)
+        self._windows.share(sequence, done + tokens)
         sequence.granted = tokens
         return True
 

@@ -49,7 +49,7 @@ class _Table:
     """What a sequence holds that is known, and how much of its windows will be."""
 
     hit: Hit
-    ends: tuple[int, ...]  # block numbers before which windows are kept
+    ends: list[int]  # block numbers before which windows are kept
 
 
 class WindowHoldings(Holdings):
@@ -135,9 +135,9 @@ class WindowHoldings(Holdings):
         if not hit.windows:
             hit.windows = [{} for _ in range(self.groups.sliding)]
             hit.full = [[] for _ in range(self.groups.full)]
-        ends = ((sequence.prompt_tokens - 1) // self.limits.block_size,)
+        ends = [(sequence.prompt_tokens - 1) // self.limits.block_size]
         if hit.longest > hit.blocks:
-            ends += (hit.longest,)
+            ends.append(hit.longest)
         self._tables[sequence.request_id] = _Table(hit, ends)
 
     def share(self, sequence: Sequence, tokens: int) -> None:
@@ -160,33 +160,23 @@ class WindowHoldings(Holdings):
         """Return which of some blocks become known in groups with a window."""
         need = self._need
         kept = {
-            block
-            for stop in table.ends
-            for block in range(max(begin, stop - need), min(end, stop))
+            block for stop in table.ends for block in range(max(begin, stop - need), min(end, stop))
         }
         return sorted(kept)
 
     def warm(self, keys: Sequence_[Hashable]) -> None:
         """Let blocks lie in the cache as if a prompt had just gone that held them."""
-        groups, pool, held = self.groups, self.pool, self._find(keys)
-        found = held.all()
-        pool.hold(found)
         first = max(0, len(keys) - self._need)
-        for group in range(groups.sliding):
-            own = {
-                block: pool.get((group, keys[block])) for block in range(first, len(keys))
-            }
-            pool.hold([block for block in own.values() if block is not None])
-            pool.take(sum(block is None for block in own.values()))
-            row = [block or pool.enter((group, keys[i])) for i, block in own.items()]
-            pool.release(reversed(row))
-        for group in range(groups.sliding, groups.total):
-            head = pool.find((group, key) for key in keys)
-            pool.hold(head)
-            pool.take(len(keys) - len(head))
-            row = head + [pool.enter((group, key)) for key in keys[len(head) :]]
-            pool.release(reversed(row))
-        pool.release(found)
+        for group in range(self.groups.total):
+            kept = keys[first:] if group < self.groups.sliding else keys
+            held = [self.pool.get((group, key)) for key in kept]
+            self.pool.hold([block for block in held if block is not None])
+            self.pool.take(held.count(None))
+            own = [
+                block or self.pool.enter((group, key))
+                for block, key in zip(held, kept, strict=True)
+            ]
+            self.pool.release(reversed(own))
 
     # -- letting go -----------------------------------------------------------------------------
 

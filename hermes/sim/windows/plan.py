@@ -15,6 +15,7 @@ from hermes.sim.limits import most_window_blocks
 __all__ = ["longest_context", "plan_groups", "window_blocks"]
 
 _UNBOUNDED = 1 << 30  # tokens; where nothing but windows is kept, any context fits
+_IN_CHUNKS = ("chunked", "vllm")  # what computes a prompt within the token budget, step by step
 _FIELD = "disable_hybrid_kv_cache_manager"
 
 
@@ -47,8 +48,13 @@ def plan_groups(spec: LlmClientSpec, model: Model) -> KvGroups | None:
 
 
 def window_blocks(groups: KvGroups, spec: LlmClientSpec, max_model_len: int) -> int:
-    """Return the most blocks that a sequence holds in one group of layers with a window."""
-    in_flight = spec.max_num_batched_tokens * spec.pipeline_parallel_size
+    """Return the most blocks that a sequence holds in one group of layers with a window.
+
+    Where prompts are not cut into chunks, that is the whole prompt.
+    """
+    in_flight = max_model_len
+    if spec.batching in _IN_CHUNKS:
+        in_flight = spec.max_num_batched_tokens * spec.pipeline_parallel_size
     return most_window_blocks(groups.window, in_flight, max_model_len, spec.block_size)
 
 

@@ -8,7 +8,16 @@ from typing import Any
 from tests.conformance.record.cases import MS, Tree, capacity, case
 from tests.conformance.recording import Case, Cost, Request
 
-FEATURES = ("plain", "priority", "prefix", "long-prefill", "no-reserve", "interval", "drafts", "windows")
+FEATURES = (
+    "plain",
+    "priority",
+    "prefix",
+    "long-prefill",
+    "no-reserve",
+    "interval",
+    "drafts",
+    "windows",
+)
 
 
 def drawn(number: int, features: tuple[str, ...] = FEATURES) -> Case:

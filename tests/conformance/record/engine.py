@@ -255,6 +255,9 @@ def _kv_cache(options: dict[str, Any]) -> KVCacheConfig:
         kv_cache_groups=[
             KVCacheGroupSpec([f"layer{number}"], spec) for number, spec in enumerate(specs)
         ],
-        **({"prefix_cache_retention_interval": CacheConfig().prefix_cache_retention_interval}
-           if sliding else {}),
+        **(
+            {"prefix_cache_retention_interval": CacheConfig().prefix_cache_retention_interval}
+            if sliding
+            else {}
+        ),
     )
