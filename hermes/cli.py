@@ -149,6 +149,7 @@ def simulate(
         "stages": stage_means(result.requests.stages),
         **({"tiers": tier_facts(result.tiers)} if result.tiers else {}),
         "links": link_facts(result.links, float(result.summary["duration_s"] or 0)),
+        "cost_provenance": result.cost_origins.facts(),
         **bars,
     }
     if breakdown is not None:

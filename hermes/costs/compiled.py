@@ -15,6 +15,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 
 from hermes.costs.pass_cost import ALIGNMENT, PassCost
+from hermes.costs.provenance import Part, StepShape
 from hermes.costs.step import DecodeSegment, Spread
 
 __all__ = ["CompiledStepCost"]
@@ -42,6 +43,7 @@ class CompiledStepCost:
         "_fixed",
         "_knots",
         "_odd_knots",
+        "_parts",
         "_rows",
         "_segments",
         "_tokens",
@@ -68,6 +70,7 @@ class CompiledStepCost:
         self._exact_tokens: dict[int, int] = {}
         self._tokens: dict[int, int] = {}
         self._rows: dict[int, int] = {}
+        self._parts: dict[StepShape, tuple[Part, ...]] = {}
         self._attention: dict[tuple[int, int], DecodeSegment] = {}
         self._segments: dict[tuple[int, int], DecodeSegment] = {}
 
@@ -118,6 +121,16 @@ class CompiledStepCost:
             prefill_tokens, prefill_context + prefill_tokens, prefill_pairs
         )
         return fixed + round(seconds * _TICKS_PER_SECOND)
+
+    def parts(self, shape: StepShape) -> tuple[Part, ...]:
+        """Return the operators of a step, the host's time among them; see `StepCost`."""
+        found = self._parts.get(shape)
+        if found is None:
+            found = self._cost.parts(shape)
+            if self._fixed:
+                found += (Part("host", "roofline", self._fixed / _TICKS_PER_SECOND),)
+            self._parts[shape] = found
+        return found
 
     def _attention_segment(self, sequences: int, knot: int) -> DecodeSegment:
         key = (sequences, knot)

@@ -9,6 +9,9 @@ overlap of communication with computation.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
+
 from hermes.catalog import Device, Model
 from hermes.costs.chip import Chip, compute_dtype
 from hermes.costs.constants import Laws, find_laws
@@ -16,10 +19,13 @@ from hermes.costs.law import Law
 from hermes.costs.memory import resolve_dtype
 from hermes.costs.operators import Attention, Experts, Linear, PassOperators, pass_operators
 from hermes.costs.pass_cost import ALIGNED_ABOVE, ALIGNMENT
+from hermes.costs.provenance import Part, StepShape
 from hermes.costs.spread import law_error
 from hermes.costs.step import Spread
 
 __all__ = ["Roofline"]
+
+_Call = tuple[str, tuple[str, str], Callable[[], float]]
 
 _LOGIT_BYTES = 4.0
 _DEVIATION = 1.48
@@ -161,6 +167,50 @@ class Roofline:
             flops = tokens * recurrence.token_flops * self.chip.flop("bf16") / 0.1
             seconds += recurrence.count * (flops + self._recurrent.overhead_us * 1e-6)
         return seconds
+
+    def parts(self, shape: StepShape) -> tuple[Part, ...]:
+        """Return the operators of a pass, with where the time of each comes from."""
+        found = []
+        for operator, (law, dtype), seconds in self._calls(shape):
+            took = seconds()
+            origin = self._origin(law, dtype)
+            if took > 0:
+                found.append(Part(operator, origin, took))
+        return tuple(found)
+
+    def _origin(self, operator: str, dtype: str) -> str:
+        """Return where the time of the operator just asked for came from."""
+        return "roofline" if self._laws.find(operator, dtype).calibrated else "uncalibrated"
+
+    def _calls(self, shape: StepShape) -> Iterator[_Call]:
+        """Yield what a pass calls: its name, the law of its time, and what returns the time."""
+        operators, decodes, fresh = self.operators, shape.decodes, shape.prefill_tokens
+        tokens = decodes + fresh
+        for each in operators.linears:
+            yield "linear", ("linear", each.dtype), partial(self.linear, tokens, each)
+        routed = operators.experts
+        if routed is not None:
+            yield "experts", ("experts", routed.dtype), partial(self.experts, tokens, routed)
+        # assumed on every device: known as well as what stands beside it
+        beside = ("linear", operators.head.dtype)
+        yield "element-wise", beside, partial(self.elementwise, tokens)
+        reduced = ("allreduce", str(operators.group))
+        yield "all-reduce", reduced, partial(self.allreduces, tokens)
+        yield "LM head", beside, partial(self.row_seconds, decodes or 1)
+        each_attention = operators.attention[0]
+        latent = "mla_" if each_attention.latent_rank else ""
+        keys = shape.decode_context + decodes
+        yield (
+            "decode attention",
+            (f"{latent}decode", each_attention.kv_dtype),
+            partial(self.decode_seconds, decodes, keys),
+        )
+        keys = shape.prefill_context + fresh
+        yield (
+            "prefill attention",
+            (f"{latent}prefill", each_attention.kv_dtype),
+            partial(self.prefill_seconds, fresh, keys, shape.prefill_pairs),
+        )
 
     # -- single operators -----------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ wrong about all of it. A law that was fitted on another device has the error of 
 from __future__ import annotations
 
 from hermes.costs.law import Law
+from hermes.costs.provenance import Part, StepShape
 from hermes.costs.step import DecodeSegment, StepCost
 
 __all__ = ["PerturbedStepCost", "law_error"]
@@ -65,3 +66,7 @@ class PerturbedStepCost:
         )
         scaled: int = ticks * self._other >> _FRACTION_BITS
         return max(1, scaled)
+
+    def parts(self, shape: StepShape) -> tuple[Part, ...]:
+        """Return the operators of the model that is scaled; see `StepCost`."""
+        return self._costs.parts(shape)

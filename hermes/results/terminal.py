@@ -48,6 +48,7 @@ def simulation_text(summary: Mapping[str, Any], slo: SloSpec) -> str:
         f"{summary['devices']} devices",
         f"workload    {summary['workload']}",
         f"cost model  {summary['cost_model']}",
+        *_origin_lines(summary.get("cost_provenance", {}).get("shares", {})),
         "",
         *aligned(
             [
@@ -87,6 +88,12 @@ def simulation_text(summary: Mapping[str, Any], slo: SloSpec) -> str:
             f"{', '.join(limits)} (target {slo.attainment:.0%})",
         ]
     return "\n".join(lines)
+
+
+def _origin_lines(shares: Mapping[str, float]) -> list[str]:
+    """Return what the time of the devices rests on, where there is more than one answer."""
+    known = [f"{share:.0%} {origin}" for origin, share in shares.items() if share >= 0.005]
+    return [f"step time   {', '.join(known)}"] if len(known) > 1 else []
 
 
 def _stages_table(stages: Mapping[str, Mapping[str, float]]) -> list[str]:

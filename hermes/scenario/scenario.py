@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from hermes.errors import did_you_mean
-from hermes.scenario.base import Positive, Spec
+from hermes.scenario.base import NonNegative, Positive, Spec
 from hermes.scenario.clients import ClientSpec, LlmClientSpec
 from hermes.scenario.device import DeviceSpec
 from hermes.scenario.pipeline import (
@@ -70,6 +70,9 @@ class Scenario(Spec):
     """Nodes, racks and links; default: replicas packed onto nodes of eight devices."""
     slo: SloSpec = SloSpec()
     """Service level objectives."""
+    grid_g_co2_per_kwh: NonNegative | None = None
+    """Carbon intensity of the power that devices draw, in grams of CO2 equivalents for a kWh;
+    default: no carbon is counted."""
 
     @property
     def llm_clients(self) -> dict[str, LlmClientSpec]:

@@ -129,7 +129,9 @@ class PipelinedReplica(Replica):
         if batch.prefills:
             ticks = self._mixed_ticks(batch)
         else:
-            ticks = decode_block(self.costs, batch.decodes, engine.decoding.context, 1).ticks
+            context = engine.decoding.context
+            ticks = decode_block(self.costs, batch.decodes, context, 1).ticks
+            self._note_steps((batch.decodes, context, 0, 0, 0, 1))
         if engine.moved_tokens:
             ticks += self._move_ticks(engine.moved_tokens)
             engine.moved_tokens = 0

@@ -24,6 +24,7 @@ from hermes.sim.engine import Engine
 from hermes.sim.lane import Batch
 from hermes.sim.laws import audit
 from hermes.sim.sequence import Sequence
+from hermes.sim.step_log import StepLog
 from hermes.sim.tiers.connector import KvConnector
 from hermes.sim.tiers.engine import TieredEngine
 
@@ -100,6 +101,8 @@ class Replica:
         self.index = index
         self.engine = setup.engine
         self.gaps = TokenGaps()
+        self.step_log = StepLog()
+        self._note_steps = self.step_log.note()
         self.steps = 0
         self.busy_ticks = 0
         self.computed_tokens = 0
@@ -309,6 +312,7 @@ class Replica:
             pairs += chunk * done + chunk * (chunk + 1) // 2
             rows += done + chunk == sequence.target
         decode_context = decoding.context if batch.decodes else 0
+        self._note_steps((batch.decodes, decode_context, tokens, context, pairs, 1))
         return self.costs.step_ticks(
             batch.decodes, decode_context, tokens, context, pairs, rows + batch.decodes
         )
@@ -320,6 +324,8 @@ class Replica:
         self.computed_tokens += batch.decodes * steps
         for _, tokens in batch.prefills:
             self.computed_tokens += tokens
+        if not batch.prefills:
+            self._note_steps((batch.decodes, self.engine.decoding.context, 0, 0, 0, steps))
         self._log_gaps(batch, steps)
         self._block_steps = 0
         if self._early_blocks:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hermes.metrics import FleetUse, RequestColumns, TokenGaps, summarize
@@ -12,8 +13,9 @@ from hermes.scenario.scenario import Scenario
 from hermes.scenario.units import seconds_to_ticks
 from hermes.sim.clock import Clock
 from hermes.sim.coordinator import Coordinator
+from hermes.sim.cost_origins import CostOrigins, cost_origins
 from hermes.sim.deployment import Deployment, resolve
-from hermes.sim.energy import fleet_joules
+from hermes.sim.energy import fleet_co2_grams, fleet_joules
 from hermes.sim.fleet import RunOptions, build_network, start_replicas
 from hermes.sim.laws import check_drained
 from hermes.sim.link import LinkUse
@@ -40,6 +42,7 @@ class SimulationResult:
         workload_source: Where the requests came from.
         tiers: What each instance of a memory tier did.
         links: What each link carried.
+        cost_origins: What the busy time of the devices rests on.
     """
 
     summary: dict[str, Number]
@@ -49,6 +52,7 @@ class SimulationResult:
     workload_source: str
     tiers: tuple[TierUse, ...] = ()
     links: tuple[LinkUse, ...] = ()
+    cost_origins: CostOrigins = field(default_factory=lambda: CostOrigins(()))
 
 
 def simulate(
@@ -114,13 +118,17 @@ def simulate_deployment(
     names = tuple(f"{name}/{i}" for name, pool in pools.items() for i in range(len(pool)))
     served = tuple(f"{name}/{i}" for name, pool in stations.items() for i in range(len(pool)))
     requests = log.columns(names, (*names, *served))
+    joules = fleet_joules(deployment, pools, stations, requests)
+    origins = cost_origins(deployment, pools, stations)
     fleet = FleetUse(
         devices=deployment.devices,
         usd_per_hour=deployment.usd_per_hour,
         replicas=len(replicas),
         steps=sum(replica.steps for replica in replicas),
         busy_ticks=sum(replica.busy_ticks for replica in replicas),
-        joules=fleet_joules(deployment, pools, stations, requests),
+        joules=None if joules is None else math.fsum(joules.values()),
+        co2_grams=None if joules is None else fleet_co2_grams(joules, scenario),
+        cost_shares=origins.shares(),
     )
     gaps = tuple(replica.gaps for replica in replicas)
     limit = scenario.workload.limit
@@ -135,4 +143,5 @@ def simulate_deployment(
         workload.source,
         tuple(tier.use() for tier in tiers),
         network.uses(),
+        origins,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hermes.costs.pass_cost import PassCost
+from hermes.costs.provenance import Part, StepShape
 from hermes.costs.step import Spread
 from hermes.errors import InputError, did_you_mean
 
@@ -85,7 +86,7 @@ def _check(name: str, kind: str, value: Any, path: Path) -> None:
 class CalibratedPass:
     """A pass whose parts are scaled; see `PassCost`."""
 
-    __slots__ = ("_cost", "_factors", "label", "spread")
+    __slots__ = ("_cost", "_factors", "_same", "label", "spread")
 
     def __init__(self, cost: PassCost, factors: Factors, same: bool) -> None:
         """Scale *cost*.
@@ -97,6 +98,7 @@ class CalibratedPass:
         """
         self._cost = cost
         self._factors = factors
+        self._same = same
         deviation = _DEVIATION * factors.held_out_error
         self.spread = Spread(deviation, deviation) if same else cost.spread
         where = f"{factors.model} on {factors.tensor_parallel_size} x {factors.device}"
@@ -117,3 +119,13 @@ class CalibratedPass:
     def prefill_seconds(self, tokens: int, keys: int, pairs: int) -> float:
         """Return the scaled part; see `PassCost`."""
         return self._factors.prefill * self._cost.prefill_seconds(tokens, keys, pairs)
+
+    def parts(self, shape: StepShape) -> tuple[Part, ...]:
+        """Return the scaled operators; those of another deployment are not calibrated here."""
+        factors = self._factors
+        scales = {"decode attention": factors.decode, "prefill attention": factors.prefill}
+        origin = "roofline" if self._same else "uncalibrated"
+        return tuple(
+            Part(part.operator, origin, part.seconds * scales.get(part.operator, factors.linear))
+            for part in self._cost.parts(shape)
+        )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hermes.costs.chip import ExpertShape, HeadShape
 from hermes.costs.law import Law
 from hermes.costs.operators import Attention, Experts, Linear
+from hermes.costs.provenance import ORIGINS, Part, StepShape
 from hermes.costs.roofline import Roofline
 from hermes.costs.step import Spread
 from hermes.costs.tables.calls import CallTable
@@ -32,9 +33,13 @@ class Provenance:
     interpolated: int = 0
     extrapolated: int = 0
     roofline: int = 0
+    worst: int | None = MEASURED
+    """The least known of the look-ups since it was last set; None is the roofline."""
 
     def count(self, how: int | None) -> None:
         """Count one look-up; None for an operator that the table lacks."""
+        if self.worst is not None:
+            self.worst = None if how is None else max(how, self.worst)
         if how == MEASURED:
             self.measured += 1
         elif how == INTERPOLATED:
@@ -92,6 +97,18 @@ class TablePass(Roofline):
         roofline = super().spread
         return Spread(*(_NOISE * (1 - outside) + outside * each for each in roofline))
 
+    def parts(self, shape: StepShape) -> tuple[Part, ...]:
+        """Return the operators of a pass, and how the table knows each; see `PassCost`."""
+        kept, self._prefill_ratios = self._prefill_ratios, {}  # so that they are looked up
+        self.provenance.worst = MEASURED
+        found = super().parts(shape)
+        self._prefill_ratios = kept
+        return found
+
+    def _origin(self, operator: str, dtype: str) -> str:
+        worst, self.provenance.worst = self.provenance.worst, MEASURED
+        return super()._origin(operator, dtype) if worst is None else ORIGINS[worst]
+
     def linear(self, tokens: float, each: Linear) -> float:
         """Return the seconds of all products with weights of one shape."""
         ratio = self._read("linear", each.dtype, each.n, each.k, tokens)
@@ -115,6 +132,7 @@ class TablePass(Roofline):
         """Return norms, activations and rotary embedding where all of them were measured."""
         each = self.operators.elementwise
         if any((one.kind, "bf16") not in self._grids for one in each):
+            self.provenance.worst = None
             return Roofline.elementwise(self, tokens)
         return sum(
             one.count * self.call_seconds(one.kind, "bf16", one.width, tokens) for one in each
@@ -166,6 +184,7 @@ class TablePass(Roofline):
         """Return the attention of prompt chunks; see `PassCost`."""
         seconds = Roofline.prefill_seconds(self, tokens, keys, pairs)
         if not seconds or self._latent:
+            self.provenance.worst = None
             return seconds
         key = int(_log(tokens) * _LATTICE) << 12 | int(_log(2 * pairs / tokens) * _LATTICE)
         ratio = self._prefill_ratios.get(key)

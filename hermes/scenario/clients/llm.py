@@ -103,3 +103,5 @@ class LlmClientSpec(Spec):
     `workload.difficulty`. Default: not known, and no quality is reported."""
     usd_per_device_hour: Positive | None = None
     """Price of one device for one hour; default: the catalog's."""
+    grid_g_co2_per_kwh: NonNegative | None = None
+    """Carbon intensity of the power where it stands; default: the scenario's."""

@@ -38,6 +38,7 @@ class StationPlan:
         on: The client whose devices these are; empty for devices of their own.
         usd_per_device_hour: Price of a device; None where it is not known.
         label: Where its times come from, for reports.
+        origin: How well its times are known, one of `hermes.costs.provenance.ORIGINS`.
     """
 
     name: str
@@ -48,6 +49,7 @@ class StationPlan:
     on: str
     usd_per_device_hour: float | None
     label: str
+    origin: str
 
     @property
     def devices(self) -> int:
@@ -100,7 +102,7 @@ def plan_station(name: str, spec: OtherClientSpec, scenario: Scenario) -> Statio
         match spec:
             case ToolClientSpec():
                 return ToolPlan(
-                    name, spec.serves, None, 1, 0, "", None, "", concurrency=spec.max_concurrency
+                    name, spec.serves, None, 1, 0, "", None, "", "given", spec.max_concurrency
                 )
             case EncoderClientSpec():
                 return _encoder(name, spec, scenario)
@@ -109,7 +111,16 @@ def plan_station(name: str, spec: OtherClientSpec, scenario: Scenario) -> Statio
             case WorkerClientSpec():
                 device, on, price = _hardware(name, spec, scenario)
                 return WorkerPlan(
-                    name, spec.serves, device, spec.replicas, 1, on, price, "", spec.workers
+                    name,
+                    spec.serves,
+                    device,
+                    spec.replicas,
+                    1,
+                    on,
+                    price,
+                    "",
+                    "given",
+                    spec.workers,
                 )
     except InputError as error:
         raise error.inside(f"clients.{name}") from None
@@ -170,6 +181,7 @@ def _encoder(name: str, spec: EncoderClientSpec, scenario: Scenario) -> EncoderP
         on,
         price,
         costs[0].label,
+        "roofline" if all(cost.calibrated for cost in costs) else "uncalibrated",
         models=tuple(models),
         costs=tuple(costs),
         most_texts=spec.max_num_seqs,
@@ -191,6 +203,7 @@ def _search(name: str, spec: SearchClientSpec, scenario: Scenario) -> SearchPlan
         on,
         price,
         cost.label,
+        "given" if cost.calibrated else "uncalibrated",
         cost=cost,
         most_queries=spec.max_batch_size,
     )
