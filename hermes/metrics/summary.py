@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hermes.metrics.catalog import METRICS
+from hermes.metrics.gap_ranks import describe_gaps
 from hermes.metrics.gaps import TokenGaps
-from hermes.metrics.quantiles import describe, describe_weighted
+from hermes.metrics.quantiles import describe
 from hermes.metrics.requests import RequestColumns
 from hermes.metrics.stages import PARTS
 from hermes.metrics.window import window_metrics
@@ -57,10 +58,10 @@ def summarize(
     parts = {part: _ms(requests.stages.of_requests(part, len(done))[done]) for part in PARTS}
     described = {
         "ttft_ms": describe(_ms((requests.first_token - arrival)[told]).tolist()),
-        "tpot_ms": describe(tpot[told & (requests.output_tokens > 1)].tolist()),
-        "itl_ms": describe_weighted(*TokenGaps.gathered(gaps), TICKS_PER_MILLISECOND),
+        "tpot_ms": describe(tpot[told & (requests.output_tokens > 1)]),
+        "itl_ms": describe_gaps(gaps, TICKS_PER_MILLISECOND),
         "e2el_ms": describe(_ms((finished - arrival)[done]).tolist()),
-        "queue_ms": describe(parts["queue"].tolist()),
+        "queue_ms": describe(parts["queue"]),
     }
     result: dict[str, Number] = {
         f"{name}.{statistic}": value
@@ -68,7 +69,7 @@ def summarize(
         for statistic, value in statistics.items()
     }
     for part in PARTS[1:]:
-        result[f"{part}_ms.mean"] = describe(parts[part].tolist())["mean"]
+        result[f"{part}_ms.mean"] = describe(parts[part])["mean"]
     good = int(np.count_nonzero(good_requests(requests, slo)))
     result |= _rates(requests, good, fleet)
     output = int(requests.generated_tokens[done].sum())
@@ -134,7 +135,8 @@ def _rates(requests: RequestColumns, good: int, fleet: FleetUse) -> dict[str, Nu
         return fleet.usd_per_hour * seconds / 3600 / tokens * 1e6
 
     output_rate = per_second(output)
-    busy_share = fleet.busy_ticks / (ticks * fleet.replicas) if ticks else None
+    replica_ticks = ticks * fleet.replicas
+    busy_share = fleet.busy_ticks / replica_ticks if replica_ticks else None
     return {
         "request_throughput": per_second(completed),
         "output_throughput": output_rate,
@@ -142,7 +144,7 @@ def _rates(requests: RequestColumns, good: int, fleet: FleetUse) -> dict[str, Nu
         "request_goodput": per_second(good),
         "slo_attainment": good / total if total else None,
         "output_throughput_per_device": None
-        if output_rate is None
+        if output_rate is None or not fleet.devices
         else output_rate / fleet.devices,
         "tokens_per_s_per_user": None,
         "cost_per_hour": fleet.usd_per_hour,

@@ -14,6 +14,7 @@ from hermes.errors import InputError
 from hermes.scenario.clients import LlmClientSpec
 from hermes.scenario.scenario import Scenario
 from hermes.sim.llm_client import ClientPlan, plan_client
+from hermes.sim.pipelines.belongings import require_belongings
 from hermes.sim.pipelines.plan import PipelinePlan, plan_pipeline
 from hermes.sim.pipelines.reach import require_reach
 from hermes.sim.route_plan import RoutePlan
@@ -99,6 +100,8 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Deployment:
         name: plan_pipeline(name, spec, scenario, clients, stations, folder)
         for name, spec in scenario.pipelines.items()
     }
+    for pipeline in pipelines.values():
+        require_belongings(pipeline, clients)
     _require_reached(scenario, pipelines)
     topology = _topology(scenario, clients, stations)
     for pipeline in pipelines.values():

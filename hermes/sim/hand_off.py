@@ -32,6 +32,7 @@ class _Transfer:
     window: tuple[int, int] | None  # ticks between which its layers are computed
     prefilled: bool
     sent: bool = False
+    flowing: bool = False  # its KV has begun to, for which the decode replica has blocks
     ready: int = 0  # tick at which the prompt was done
     begun: int = 0  # tick at which the bytes could flow
 
@@ -105,7 +106,7 @@ class HandOff:
     def fetching(self, sequence: Sequence, now: int) -> None:
         """Let the KV flow: the decode replica has blocks for it."""
         transfer = self._transfers[sequence.request_id]
-        transfer.begun = now
+        transfer.begun, transfer.flowing = now, True
         produced = None
         if transfer.window is not None and now < transfer.window[1]:
             produced = (max(now, transfer.window[0]), transfer.window[1])
@@ -115,6 +116,20 @@ class HandOff:
             lambda: self._arrived(transfer),
             produced=produced,
         )
+
+    def abort(self, request_id: int) -> bool:
+        """Abort a sequence that is handed on, if it still is; whether it was.
+
+        KV that flows is let come; the decode replica frees its blocks then.
+        """
+        transfer = self._transfers.get(request_id)
+        if transfer is None:
+            return False
+        transfer.target.abort(transfer.there)
+        if not transfer.flowing:
+            transfer.sent = True
+            self._deliver(transfer, self._network.now)
+        return True
 
     def _keeps(self, source: Replica, sequence: Sequence, now: int) -> bool:
         """Whether a prefill replica with nothing else to do decodes itself, to spare the others."""
@@ -163,8 +178,9 @@ class HandOff:
         there.retrieval_ticks, there.stall_ticks = here.retrieval_ticks, here.stall_ticks
         transfer.source.engine.sent(here)
         transfer.source.disturb()
-        transfer.target.engine.received(there)
-        transfer.target.disturb()
+        if transfer.flowing:
+            transfer.target.engine.received(there)
+            transfer.target.disturb()
 
 
 def _as_remote(sequence: Sequence) -> Sequence:

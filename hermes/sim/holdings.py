@@ -8,6 +8,8 @@ parked here, apart from those that run.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from collections.abc import Sequence as Sequence_
 from dataclasses import dataclass
 
 from hermes.sim.kv_cache import BlockPool, CachedBlock
@@ -72,6 +74,18 @@ class Holdings:
             return
         full = min(tokens // self.limits.block_size, len(sequence.prefix))
         held.extend(self.pool.enter(sequence.prefix[block]) for block in range(len(held), full))
+
+    def warm(self, keys: Sequence_[Hashable]) -> None:
+        """Let blocks lie in the cache as if a sequence had just gone that held them.
+
+        Only before anything runs, and no more than fit.
+        """
+        pool = self.pool
+        head = pool.find(keys)
+        pool.hold(head)
+        pool.take(len(keys) - len(head))
+        own = [pool.enter(key) for key in keys[len(head) :]]
+        pool.release(reversed(head + own))
 
     # -- letting go -----------------------------------------------------------------------------
 

@@ -92,8 +92,8 @@ class BlockPool:
 
     def retire(self, blocks: int) -> None:
         """Free full blocks whose content nobody can ask for again."""
-        if not self.caching:
-            self._blank += blocks
+        if not self._idle:
+            self._blank += blocks  # nothing is kept that would be evicted after them
         elif blocks:
             self._kept += blocks
             if self._last_retired is None:
@@ -148,8 +148,10 @@ class BlockPool:
             if isinstance(entry, _Retired):
                 gone = min(blocks, entry.blocks)
                 entry.blocks -= gone
-                if not entry.blocks and entry is not self._last_retired:
+                if not entry.blocks:
                     del self._idle[entry]
+                    if entry is self._last_retired:
+                        self._last_retired = None
                 blocks -= gone
                 continue
             del self._idle[entry]

@@ -129,9 +129,19 @@ class FlowNetwork:
             begin = max(now, produced[0]) + latency
             flow.until = produced[1] + latency
         flow.alone = _alone(flow, begin)
-        heappush(self._turns, (begin, flow.number, flow))
+        at_once = size_bytes > 0 and begin == now and flow.until is None and widest is not None
+        if at_once and not self._due(now):
+            self._begin(flow, size_bytes * GRAINS, now)
+            self._share_anew(now)
+        else:
+            heappush(self._turns, (begin, flow.number, flow))
         self._arm()
         return flow
+
+    def _due(self, now: int) -> bool:
+        """Whether other flows begin or end at this tick, which are then seen to together."""
+        turns, ends = self._turns, self._ends
+        return bool(turns and turns[0][0] <= now) or bool(ends and ends[0][0] <= now)
 
     def cancel(self, flow: Flow) -> None:
         """Stop a flow; its `on_done` is not called. One that is over stays as it is."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from hermes.sim.registry import Registry
@@ -40,6 +40,9 @@ class WaitingQueue(Protocol):
 
     def pop_head(self) -> Sequence:
         """Remove and return the head."""
+
+    def remove(self, sequence: Sequence, /) -> None:
+        """Remove a sequence from anywhere, in time that grows with those who wait."""
 
 
 class FirstComeFirstServed(deque[Sequence]):
@@ -83,6 +86,11 @@ class RankedQueue:
     def pop_head(self) -> Sequence:
         """Remove and return the head."""
         return heappop(self._heap)[1]
+
+    def remove(self, sequence: Sequence, /) -> None:
+        """Remove a sequence; see `WaitingQueue`."""
+        self._heap = [entry for entry in self._heap if entry[1] is not sequence]
+        heapify(self._heap)
 
 
 class QueueOrder(ABC):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as Sequence_
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hermes.sim.hand_off import HandOff
 from hermes.sim.replica import Replica
@@ -11,11 +13,13 @@ from hermes.sim.routing import RoutedRequest, RoutingPolicy
 from hermes.sim.tiers.lookup import Recalled
 from hermes.sim.tiers.recall import Recall
 
-__all__ = ["Pick", "Route"]
+__all__ = ["NO_PATH", "Pick", "Route"]
+
+NO_PATH = "no_path_to_a_client"
+"""Why a request is not served whose data can get to none of those that could serve it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pick:
+class Pick(NamedTuple):
     """The replica that takes a call, or why there is none.
 
     Attributes:
@@ -54,19 +58,29 @@ class Route:
         """Return the stored context in front of a request's prompt, if there is any."""
         return None if self.recall is None else self.recall.of(request)
 
-    def pick(self, now: int, request: RoutedRequest) -> Pick:
-        """Choose a replica for a call."""
+    def pick(
+        self, now: int, request: RoutedRequest, reaches: Callable[[int], bool] | None = None
+    ) -> Pick:
+        """Choose a replica for a call.
+
+        Args:
+            now: The current tick.
+            request: What is known of it.
+            reaches: Whether the request's data could get to a replica; None: to all.
+        """
         prompt, output = request.prompt_tokens, request.output_tokens
         replicas = self.replicas
         if self.recall is not None:
             replicas = self.recall.candidates(request.number)
         candidates, reason = self._candidates(replicas, prompt, output)
+        if candidates and reaches is not None:
+            candidates, reason = [r for r in candidates if reaches(r.index)], NO_PATH
         if not candidates:
             return Pick(None, reason=reason)
         one = len(candidates) == 1
         replica = candidates[0] if one else self.policy.choose(candidates, now, request)
         helper = self._helper(candidates, prompt, output)
-        if helper is not None:
+        if helper is not None and (reaches is None or reaches(helper.index)):
             return Pick(helper)
         return Pick(replica, self.hand_off is not None)
 

@@ -115,6 +115,10 @@ def simulate_deployment(
         tier.check_drained()
     for replica in replicas:
         check_drained(replica.engine)
+    for pool in stations.values():
+        for station in pool:
+            station.check_drained()
+    coordinator.check_drained()
     names = tuple(f"{name}/{i}" for name, pool in pools.items() for i in range(len(pool)))
     served = tuple(f"{name}/{i}" for name, pool in stations.items() for i in range(len(pool)))
     requests = log.columns(names, (*names, *served))

@@ -1,7 +1,8 @@
 """The steps that a replica took, kept so that one can say afterwards what their time rests on.
 
-A block of steps costs six integers. Read back, steps whose aggregates lie in the same octaves count
-as one shape in the middle of them: a run of any length has a few dozen.
+A block of steps costs six integers. Read back, steps whose sequences and tokens lie in the same
+octaves, and whose contexts in the same two octaves, count as one shape in the middle of them: a run
+of any length has few.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from hermes.costs.provenance import StepShape
 __all__ = ["StepLog", "step_shapes"]
 
 _FIELDS = 6
-_MIDDLE = 1.5  # of an octave that begins at 1
+_WIDE = (1, 3, 4)  # fields that are told apart by two octaves
+_BASE = 64  # octaves of a whole number in 64 bits
+_PLACES = _BASE ** np.arange(_FIELDS - 2, -1, -1)
 
 
 class StepLog:
@@ -49,17 +52,30 @@ def step_shapes(logs: Iterable[StepLog]) -> list[tuple[StepShape, int]]:
         return []
     rows[:, 1] += rows[:, 0] * rows[:, 5] // 2  # halfway through the block
     octaves = np.frexp(rows[:, :5].astype(np.float64))[1]  # 0 for nothing, 1 for 1, 2 for 2 and 3
-    shapes, index = np.unique(octaves, axis=0, return_inverse=True)
+    octaves[:, _WIDE] = (octaves[:, _WIDE] + 1) // 2
+    packed = octaves.astype(np.int64) @ _PLACES
+    shapes, index = np.unique(packed, return_inverse=True)
     steps = np.zeros(len(shapes), np.int64)
-    np.add.at(steps, index.reshape(-1), rows[:, 5])
-    return [
-        (_shape(*each), count) for each, count in zip(shapes.tolist(), steps.tolist(), strict=True)
-    ]
+    np.add.at(steps, index, rows[:, 5])
+    unpacked = (shapes[:, None] // _PLACES % _BASE).tolist()
+    return [(_shape(*each), count) for each, count in zip(unpacked, steps.tolist(), strict=True)]
 
 
-def _shape(*octaves: int) -> StepShape:
-    """Return the middle of some octaves."""
-    decodes, context, tokens, before, pairs = (
-        0 if octave == 0 else int(_MIDDLE * 2 ** (octave - 1)) for octave in octaves
+def _shape(decodes: int, context: int, tokens: int, before: int, pairs: int) -> StepShape:
+    """Return the middle of some octaves; the wide ones begin at 1, 4, 16, ..."""
+    fresh = _octave(tokens)
+    return StepShape(
+        _octave(decodes),
+        _two_octaves(context),
+        fresh,
+        _two_octaves(before),
+        max(_two_octaves(pairs), fresh),
     )
-    return StepShape(decodes, context, tokens, before, max(pairs, tokens))
+
+
+def _octave(number: int) -> int:
+    return 3 * 2**number // 4
+
+
+def _two_octaves(number: int) -> int:
+    return 4**number // 2

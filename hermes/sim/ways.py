@@ -19,6 +19,7 @@ from hermes.sim.route import Route
 from hermes.sim.stations.build import start_stations
 from hermes.sim.stations.station import Station
 from hermes.sim.tiers.recall import Recall
+from hermes.sim.warm import warm_caches
 from hermes.workload import Workload
 from hermes.workload.choices import choose
 from hermes.workload.streams import stream
@@ -47,8 +48,11 @@ def build_ways(
         Draws(scenario.seed, len(workload)),
         _difficulty(scenario, len(workload)),
     )
-    builder = Builder(world, deployment.clients, pools, deployment.stations, stations)
+    builder = Builder(
+        world, deployment.clients, pools, deployment.stations, stations, scenario.seed
+    )
     ways: list[Route | Walker] = []
+    first_calls: list[Route | None] = []
     first_stage = 0
     for name in workload.pipeline_names:
         plan = deployment.pipelines[name]
@@ -57,12 +61,15 @@ def build_ways(
             _route(network, deployment, pools, call, _Drawing(workload, scenario.seed, name))
             for call in plan.calls
         ]
+        first_calls.append(routes[0] if routes else None)
         known = plan.only_call
         if known is not None and all(_quality_of(deployment, c) is None for c in plan.clients):
             ways.append(routes[0])
         else:
             ways.append(builder.walker(plan, routes, first_stage))
         first_stage += len(plan.stage_names)
+    if workload.earlier is not None:
+        warm_caches(workload.earlier, first_calls)
     return tuple(ways), stations
 
 

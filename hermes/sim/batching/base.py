@@ -38,6 +38,9 @@ class BatchingPolicy(ABC):
         """Return which real engine decides, where one does; else an empty string."""
         return ""
 
+    lets_decodes_run: bool = True
+    """Whether it lets decodes run as they are, and keeps no count, while nobody waits."""
+
     def check(self, limits: EngineLimits, order: type[QueueOrder]) -> None:
         """Refuse, before time starts, what the policy cannot work with.
 

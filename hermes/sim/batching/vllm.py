@@ -36,6 +36,7 @@ class Vllm(BatchingPolicy):
 
     knows_tiers = False
     serves = ("generate",)
+    lets_decodes_run = False
 
     def __init__(self) -> None:
         self._scheduler: VllmScheduler | None = None
@@ -167,6 +168,10 @@ class _Queue(WaitingQueue):
     def pop_head(self) -> Sequence:
         """Remove and return the head."""
         return self._members.pop(self.head.request_id)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Refuse: vLLM's scheduler is not told of aborts."""
+        raise SimulationError(f"batching 'vllm' cannot abort {sequence}")
 
     def choose(self, number: int) -> None:
         """Make a waiting sequence the head."""

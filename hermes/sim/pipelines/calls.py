@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from hermes.scenario.pipeline import Generate
 from hermes.sim.pipelines.context import Context
@@ -91,7 +92,8 @@ class GenerateStep:
             world.workload,
             lambda block_size: self._prefix(walk, call, block_size),
         )
-        pick = self._route.pick(begin, routed)
+        reaches = None if world.reaches_all else partial(world.reaches, walk)
+        pick = self._route.pick(begin, routed, reaches)
         replica = pick.replica
         if replica is None:
             raise Rejected(pick.reason)
@@ -107,9 +109,10 @@ class GenerateStep:
             yield world.env.timeout(last.front_end_ticks)
         walk.at = last.index
         world.leave(walk, self._visit(sequence, begin, submitted, last))
+        world.coordinator.log.sampled(walk.request, sequence)
         self._take_answer(walk, call, sequence, last)
         walk.right = self._right(walk, replica)
-        if spec.keep_output and spec.prompt_tokens is None:
+        if spec.keeps_output:
             self._grow(walk, call)
 
     def _call(self, walk: Walk) -> _Call:
@@ -136,7 +139,7 @@ class GenerateStep:
         spec = self._spec
         if spec.prompt_tokens is not None or not self._shares:
             return None
-        stays = spec.keep_output and (spec.keep_thoughts or spec.thought_tokens is None)
+        stays = spec.keeps_output and (spec.keep_thoughts or spec.thought_tokens is None)
         return walk.context.grown(output, self._world.number()) if stays else walk.context
 
     def _grow(self, walk: Walk, call: _Call) -> None:
@@ -186,10 +189,6 @@ class GenerateStep:
         )
 
     def _take_answer(self, walk: Walk, call: _Call, sequence: Sequence, replica: Replica) -> None:
-        walk.preemptions += sequence.preemptions
-        walk.generated += call.output
-        walk.reused += sequence.reused_tokens
-        walk.fetched += sequence.fetched_tokens
         front_end = replica.front_end_ticks
         walk.answer = Answer(
             scheduled=sequence.scheduled,

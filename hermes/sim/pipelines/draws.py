@@ -14,6 +14,7 @@ import numpy as np
 
 from hermes.scenario.distributions import LengthSpec
 from hermes.scenario.durations import DurationSpec
+from hermes.scenario.units import TICKS_PER_MILLISECOND
 from hermes.workload.durations import draw_durations
 from hermes.workload.lengths import draw_lengths
 from hermes.workload.streams import stream
@@ -41,6 +42,8 @@ class Draws:
 
     def ticks(self, spec: DurationSpec, name: str, request: int, place: Place) -> int:
         """Return a duration in ticks."""
+        if isinstance(spec, (int, float)):
+            return round(spec * TICKS_PER_MILLISECOND)
         drawn: int = self._column(name, place, lambda n, rng: draw_durations(spec, n, rng))[request]
         return drawn
 

@@ -21,6 +21,7 @@ from hermes.scenario.clients import (
 )
 from hermes.scenario.scenario import Scenario
 from hermes.sim.looking import looked_up
+from hermes.sim.stations.choosing import DEFAULT_CHOICE, STATION_ROUTING, StationPolicy
 
 __all__ = ["EncoderPlan", "SearchPlan", "StationPlan", "ToolPlan", "WorkerPlan", "plan_station"]
 
@@ -39,6 +40,7 @@ class StationPlan:
         usd_per_device_hour: Price of a device; None where it is not known.
         label: Where its times come from, for reports.
         origin: How well its times are known, one of `hermes.costs.provenance.ORIGINS`.
+        policy: Chooses among the stations.
     """
 
     name: str
@@ -50,6 +52,7 @@ class StationPlan:
     usd_per_device_hour: float | None
     label: str
     origin: str
+    policy: type[StationPolicy]
 
     @property
     def devices(self) -> int:
@@ -98,16 +101,27 @@ def plan_station(name: str, spec: OtherClientSpec, scenario: Scenario) -> Statio
     Raises:
         InputError: naming the field of the client that cannot be.
     """
+    policy = _policy(name, scenario)
     try:
         match spec:
             case ToolClientSpec():
                 return ToolPlan(
-                    name, spec.serves, None, 1, 0, "", None, "", "given", spec.max_concurrency
+                    name=name,
+                    serves=spec.serves,
+                    device=None,
+                    replicas=1,
+                    devices_per_replica=0,
+                    on="",
+                    usd_per_device_hour=None,
+                    label="",
+                    origin="given",
+                    policy=policy,
+                    concurrency=spec.max_concurrency,
                 )
             case EncoderClientSpec():
-                return _encoder(name, spec, scenario)
+                return _encoder(name, spec, scenario, policy)
             case SearchClientSpec():
-                return _search(name, spec, scenario)
+                return _search(name, spec, scenario, policy)
             case WorkerClientSpec():
                 device, on, price = _hardware(name, spec, scenario)
                 return WorkerPlan(
@@ -120,10 +134,22 @@ def plan_station(name: str, spec: OtherClientSpec, scenario: Scenario) -> Statio
                     price,
                     "",
                     "given",
+                    policy,
                     spec.workers,
                 )
     except InputError as error:
         raise error.inside(f"clients.{name}") from None
+
+
+def _policy(name: str, scenario: Scenario) -> type[StationPolicy]:
+    wanted, field = scenario.routing.get(name, DEFAULT_CHOICE), f"routing.{name}"
+    if not isinstance(wanted, str):
+        raise InputError(
+            "the policies of a client that serves no language model have no options: give a name "
+            f"({', '.join(STATION_ROUTING)})",
+            field,
+        )
+    return STATION_ROUTING.find(wanted, field)
 
 
 def _hardware(
@@ -153,7 +179,9 @@ def _hardware(
     return device, spec.on, price
 
 
-def _encoder(name: str, spec: EncoderClientSpec, scenario: Scenario) -> EncoderPlan:
+def _encoder(
+    name: str, spec: EncoderClientSpec, scenario: Scenario, policy: type[StationPolicy]
+) -> EncoderPlan:
     device, on, price = _hardware(name, spec, scenario)
     size = spec.tensor_parallel_size
     if on and size > 1:
@@ -182,6 +210,7 @@ def _encoder(name: str, spec: EncoderClientSpec, scenario: Scenario) -> EncoderP
         price,
         costs[0].label,
         "roofline" if all(cost.calibrated for cost in costs) else "uncalibrated",
+        policy,
         models=tuple(models),
         costs=tuple(costs),
         most_texts=spec.max_num_seqs,
@@ -189,7 +218,9 @@ def _encoder(name: str, spec: EncoderClientSpec, scenario: Scenario) -> EncoderP
     )
 
 
-def _search(name: str, spec: SearchClientSpec, scenario: Scenario) -> SearchPlan:
+def _search(
+    name: str, spec: SearchClientSpec, scenario: Scenario, policy: type[StationPolicy]
+) -> SearchPlan:
     device, on, price = _hardware(name, spec, scenario)
     index = looked_up("index", lambda: find_index(spec.index, f"the index of {name}"))
     check_index_fits(index, device)
@@ -204,6 +235,7 @@ def _search(name: str, spec: SearchClientSpec, scenario: Scenario) -> SearchPlan
         price,
         cost.label,
         "given" if cost.calibrated else "uncalibrated",
+        policy,
         cost=cost,
         most_queries=spec.max_batch_size,
     )

@@ -1,4 +1,4 @@
-"""An engine that finds the beginning of prompts in tiers; as vLLM's v1 scheduler, version 0.33.
+"""An engine that finds the beginning of prompts in tiers, after vLLM's v1 scheduler.
 
 A request at the head of the queue, part of whose KV lies in a tier, is given blocks for that part
 and set aside; those behind it go on. Once the KV is there it is the first to be admitted, and
@@ -69,6 +69,13 @@ class LoadedFirst:
     def pop_head(self) -> Sequence:
         """Remove and return the head."""
         return self._loaded.pop(0)[1] if self._loaded else self._others.pop_head()
+
+    def remove(self, sequence: Sequence) -> None:
+        """Remove a sequence from anywhere."""
+        if sequence in self.loaded():
+            self._loaded = [entry for entry in self._loaded if entry[1] is not sequence]
+        else:
+            self._others.remove(sequence)
 
 
 class TieredEngine(Engine):
@@ -225,6 +232,10 @@ class TieredEngine(Engine):
     def loaded(self, sequence: Sequence) -> None:
         """Let a sequence be the next to be admitted: its KV has come."""
         serial, _ = self._loading.pop(sequence.request_id)
+        if sequence in self.doomed:
+            self.doomed.remove(sequence)
+            self.holdings.sent(sequence)
+            return
         sequence.loaded = self.holdings.filled(sequence)
         self._enqueue(sequence)
         self._queue.push_loaded(serial, sequence)
@@ -245,8 +256,8 @@ class TieredEngine(Engine):
         super()._enqueue(sequence)
         self._count_loaded(sequence, -1)
 
-    def _leave_queue(self, sequence: Sequence) -> None:
-        super()._leave_queue(sequence)
+    def _uncount(self, sequence: Sequence) -> None:
+        super()._uncount(sequence)
         self._count_loaded(sequence, 1)
 
     def _count_loaded(self, sequence: Sequence, sign: int) -> None:

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
+from hermes.errors import SimulationError
 from hermes.metrics import PARTS
 from hermes.scenario import build_scenario
 from hermes.sim import simulate
 from hermes.sim.deployment import Deployment
 from hermes.sim.simulation import SimulationResult, simulate_deployment
-from hermes.workload import Prefixes
+from hermes.workload import Prefixes, Workload
 from tests.sim.deployments import US, limits, linear, workload
 from tests.sim.test_against_oracle import SCENARIO, cases
 from tests.sim.tiers.deployments import TOKEN_BYTES, tiered
@@ -126,54 +127,97 @@ def test_the_device_cache_comes_first_and_the_tiers_go_on_from_there() -> None:
 
 POLICY = st.fixed_dictionaries(
     {
-        "fetch": st.sampled_from(["always", "cheaper", "never"]),
-        "load": st.sampled_from(["whole", "layerwise"]),
-        "write_back": st.sampled_from(["finish", "evict", "never"]),
+        "fetch": st.sampled_from(["always", "always", "cheaper"]),
+        "load": st.sampled_from(["whole", "whole", "layerwise"]),
+        "write_back": st.sampled_from(["finish", "finish", "evict"]),
     }
 )
 TIER = st.fixed_dictionaries(
     {
         "shared_by": st.sampled_from(["replica", "node", "all"]),
-        "bandwidth_gb_per_s": st.sampled_from([1e-4, 0.01, 1.0, 1e6]),
+        "bandwidth_gb_per_s": st.sampled_from([0.01, 0.1, 1.0, 1e6]),
         "latency_us": st.sampled_from([0.0, 30.0, 5000.0]),
-        "capacity_gb": st.sampled_from([1e-4, 5e-4, 1.0]),
+        "capacity_gb": st.sampled_from([3e-4, 1e-3, 1.0]),
         "eviction": st.sampled_from(["lru", "s3fifo"]),
         "transfer": st.sampled_from(["streamed", "staged"]),
     },
-    optional={"link_gb_per_s": st.sampled_from([0.001, 10.0])},
+    optional={"link_gb_per_s": st.sampled_from([0.01, 10.0])},
+)
+BOUNDS = st.fixed_dictionaries(
+    {
+        "num_blocks": st.sampled_from([45, 60, 100, 1000]),
+        "max_num_seqs": st.sampled_from([2, 4, 16]),
+        "max_num_batched_tokens": st.sampled_from([64, 256, 2048]),
+        "enable_prefix_caching": st.booleans(),
+        "watermark_blocks": st.sampled_from([0, 0, 3]),
+        "swap_blocks": st.sampled_from([0, 0, 30]),
+    }
+)
+REQUEST = st.tuples(
+    st.sampled_from([0, 1000, 30_000, 200_000]),  # us after the one before
+    st.integers(0, 2),  # document
+    st.integers(0, 20),  # blocks of it
+    st.integers(1, 60),  # tokens after those
+    st.integers(1, 80),  # output
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    st.data(),
-    POLICY,
-    st.lists(TIER, min_size=1, max_size=2),
-    st.sampled_from(["chunked", "continuous", "mixed", "static"]),
-)
+def shared_documents(drawn: list[tuple[int, int, int, int, int]]) -> Workload:
+    """Return requests that begin like one of three documents."""
+    requests, ids, now = [], [], 0
+    for number, (gap, document, shared, own, output) in enumerate(drawn):
+        now += gap * US
+        requests.append((now, 16 * shared + own, output))
+        head = [1000 * document + block for block in range(shared)]
+        ids.append((*head, *(10**6 * (number + 1) + n for n in range(own // 16))))
+    return workload(requests, prefixes=Prefixes(16, tuple(ids)))
+
+
+@pytest.mark.parametrize("batching", ["chunked", "continuous", "mixed", "static"])
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
 def test_random_deployments_keep_the_laws_whatever_steps_are_taken_together(
-    data: st.DataObject, policy: dict, tiers: list[dict], batching: str
+    batching: str, data: st.DataObject
 ) -> None:
+    assert_lawful(batching, data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batching", ["chunked", "continuous", "mixed", "static"])
+@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_many_random_deployments_keep_the_laws(batching: str, data: st.DataObject) -> None:
+    assert_lawful(batching, data)
+
+
+def assert_lawful(batching: str, data: st.DataObject) -> None:
     """Every request ends, capacities hold, bytes are conserved; grouping steps changes nothing."""
-    case = data.draw(cases(batching).filter(lambda case: case.prefixes is not None))
-    bounds = replace(case.bounds, swap_blocks=0)
-    if policy["load"] == "layerwise":
-        bounds = replace(bounds, reserve_full_prompt=True)
+    policy, bounds = data.draw(POLICY), limits(**data.draw(BOUNDS))
+    tiers = data.draw(st.lists(TIER, min_size=1, max_size=2))
+    if policy["load"] == "whole":
+        bounds = replace(bounds, reserve_full_prompt=data.draw(st.booleans()))
+    if batching == "chunked":
+        bounds = replace(bounds, prefill_schedule_interval=data.draw(st.sampled_from([1, 1, 3])))
     plan = tiered(
         {f"t{n}": tier for n, tier in enumerate(tiers)},
         policy,
         {"devices_per_node": 2},
         bounds=bounds,
         batching=batching,
-        replicas=case.replicas,
-        routing=case.routing,
-        order=case.order,
+        replicas=data.draw(st.sampled_from([1, 1, 2])),
+        routing="round_robin",
+        order=data.draw(st.sampled_from(["fcfs", "shortest_prompt"])),
     )
-    traffic = workload(case.requests, case.priority, case.prefixes)
-    results = [
-        simulate_deployment(SCENARIO, plan, traffic, fast_forward, check=True)
-        for fast_forward in (True, False)
-    ]
+    traffic = shared_documents(data.draw(st.lists(REQUEST, min_size=5, max_size=30)))
+    try:
+        results = [
+            simulate_deployment(SCENARIO, plan, traffic, fast_forward, check=True)
+            for fast_forward in (True, False)
+        ]
+    except SimulationError as error:
+        if "preempt each other in turn, for ever" not in str(error):  # without reserve_full_prompt
+            raise
+        reject()
     assert_laws(plan, results[0])
     one, other = results
     assert one.requests.last_token.tolist() == other.requests.last_token.tolist()
