@@ -160,8 +160,10 @@ def error_bars_text(summary: Mapping[str, Any]) -> str:
         for name in ("ttft_ms.p50", "ttft_ms.p99", "tpot_ms.mean", "output_throughput")
         if name in bars
     ]
-    outside = summary["rests_on_extrapolation"]
-    note = "; the cost model was not fitted on this device" if outside else ""
+    shares = summary["cost_provenance"]["shares"]
+    outside = shares.get("extrapolated", 0.0) + shares.get("uncalibrated", 0.0)
+    note = f"; {outside:.0%} of step time was not measured on this device"
+    note = note if summary["rests_on_extrapolation"] else ""
     return "with the cost model's error, 80 % of draws" + note + ":\n  " + "\n  ".join(lines)
 
 

@@ -14,7 +14,11 @@ from hermes.sim.replica import Replica
 from hermes.sim.stations.station import Station
 from hermes.sim.step_log import StepLog, step_shapes
 
-__all__ = ["CostOrigins", "OperatorTime", "cost_origins"]
+__all__ = ["DOUBTFUL", "CostOrigins", "OperatorTime", "cost_origins"]
+
+
+DOUBTFUL = 0.05
+"""From which doubtful share on a result is said to rest on extrapolation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,12 @@ class CostOrigins:
     def shares(self) -> dict[str, float]:
         """Return the share of the time with each origin; empty where nothing ran."""
         return _shares(self.times)
+
+    @property
+    def doubtful(self) -> float:
+        """Share of the time that nothing measured on its device stands behind."""
+        shares = self.shares()
+        return shares.get("extrapolated", 0.0) + shares.get("uncalibrated", 0.0)
 
     def facts(self) -> dict[str, object]:
         """Return all of it by client, regime and operator, as plain data."""

@@ -74,8 +74,8 @@ def _shape(decodes: int, context: int, tokens: int, before: int, pairs: int) -> 
 
 
 def _octave(number: int) -> int:
-    return 3 * 2**number // 4
+    return (3 << number) // 4
 
 
 def _two_octaves(number: int) -> int:
-    return 4**number // 2
+    return (1 << 2 * number) // 2
