@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from hermes.costs.chip import ExpertShape, HeadShape
 from hermes.costs.law import Law
@@ -14,6 +15,7 @@ from hermes.costs.roofline import Roofline
 from hermes.costs.step import Spread
 from hermes.costs.tables.calls import CallTable
 from hermes.costs.tables.grid import EXTRAPOLATED, INTERPOLATED, MEASURED, CallGrid
+from hermes.costs.tables.latent import LatentModules, module_kind
 
 __all__ = ["Provenance", "TablePass"]
 
@@ -80,7 +82,7 @@ class TablePass(Roofline):
         self.provenance = Provenance()
         self._grids: Mapping[tuple[str, str], CallGrid] = table.grids
         self._prefill_ratios: dict[int, float] = {}
-        self._latent = roofline.operators.attention[0].latent_rank > 0
+        self._latent = self._latent_modules()
         self._coverage = self._covered()
 
     @property
@@ -164,9 +166,10 @@ class TablePass(Roofline):
     def decode(self, sequences: float, keys: float, each: Attention, law: Law) -> float:
         """Return the seconds of decode attention in all layers of one kind."""
         seconds = Roofline.decode(self, sequences, keys, each, law)
-        if each.latent_rank:
-            self.provenance.count(None)
-            return seconds
+        if self._latent is not None:
+            ratio, how = self._latent.ratio("mla_decode", sequences, keys / sequences)
+            self.provenance.count(how)
+            return ratio * seconds
         if each.window:
             keys = min(keys, each.window * sequences)
         heads = (each.heads, each.kv_heads, each.key_dim)
@@ -183,8 +186,7 @@ class TablePass(Roofline):
     def prefill_seconds(self, tokens: int, keys: int, pairs: int) -> float:
         """Return the attention of prompt chunks; see `PassCost`."""
         seconds = Roofline.prefill_seconds(self, tokens, keys, pairs)
-        if not seconds or self._latent:
-            self.provenance.worst = None
+        if not seconds:
             return seconds
         key = int(_log(tokens) * _LATTICE) << 12 | int(_log(2 * pairs / tokens) * _LATTICE)
         ratio = self._prefill_ratios.get(key)
@@ -194,10 +196,40 @@ class TablePass(Roofline):
         """Return the ratio in a cell of a lattice, sixteen cells to an octave, read once."""
         each = self.operators.attention[0]
         tokens, length = ((x + 0.5) / _LATTICE for x in (key >> 12, key & 0xFFF))
+        if self._latent is not None:
+            found, how = self._latent.ratio("mla_prefill", math.exp(tokens), math.exp(length))
+            self.provenance.count(how)
+            self._prefill_ratios[key] = found
+            return found
         heads = (each.heads, each.kv_heads, each.key_dim)
         found = self._read("prefill", each.kv_dtype, *heads, math.exp(length), math.exp(tokens))
         self._prefill_ratios[key] = found
         return found
+
+    def latent_seconds(
+        self, operator: str, tokens: float, keys: float, shape: HeadShape
+    ) -> tuple[float, Callable[[float, Linear], float]]:
+        """Return the roofline's seconds of latent attention in a layer, and its products."""
+        law = self._laws.find(operator, self.operators.attention[0].kv_dtype)
+        if operator == "mla_decode":
+            amounts = self.chip.decode_attention(tokens, keys, shape, latent=True)
+        else:
+            amounts = self.chip.prefill_attention(tokens, tokens, keys / 2, shape)
+        return law.seconds(amounts), partial(Roofline.linear, self)
+
+    def _latent_modules(self) -> LatentModules | None:
+        each = self.operators.attention[0]
+        if not each.latent_rank:
+            return None
+        kind = module_kind(self.operators.projections[0].dtype, each.kv_dtype)
+        return LatentModules(
+            self,
+            {
+                operator: self._grids[operator, kind]
+                for operator in ("mla_prefill", "mla_decode")
+                if (operator, kind) in self._grids
+            },
+        )
 
     def _read(self, operator: str, dtype: str, *shape: float) -> float:
         grid = self._grids.get((operator, dtype))
