@@ -14,7 +14,7 @@ from functools import partial
 
 from hermes.catalog import Device, Model
 from hermes.costs.chip import Chip, compute_dtype
-from hermes.costs.constants import Laws, find_laws
+from hermes.costs.constants import Laws, find_laws, latent_dtype
 from hermes.costs.law import Law
 from hermes.costs.memory import resolve_dtype
 from hermes.costs.operators import Attention, Experts, Linear, PassOperators, pass_operators
@@ -110,7 +110,7 @@ class Roofline:
         if operators.allreduces:
             parts.append((self.allreduces(tokens), "allreduce", str(operators.group)))
         each = operators.attention[0]
-        parts.append((attention, f"mla_{kind}" if each.latent_rank else kind, each.kv_dtype))
+        parts.append((attention, *self._attention_kind(kind, each)))
         for seconds, operator, dtype in parts:
             weighted += seconds * law_error(self._laws.find(operator, dtype), tokens)
             total += seconds
@@ -198,17 +198,16 @@ class Roofline:
         yield "all-reduce", reduced, partial(self.allreduces, tokens)
         yield "LM head", beside, partial(self.row_seconds, decodes or 1)
         each_attention = operators.attention[0]
-        latent = "mla_" if each_attention.latent_rank else ""
         keys = shape.decode_context + decodes
         yield (
             "decode attention",
-            (f"{latent}decode", each_attention.kv_dtype),
+            self._attention_kind("decode", each_attention),
             partial(self.decode_seconds, decodes, keys),
         )
         keys = shape.prefill_context + fresh
         yield (
             "prefill attention",
-            (f"{latent}prefill", each_attention.kv_dtype),
+            self._attention_kind("prefill", each_attention),
             partial(self.prefill_seconds, fresh, keys, shape.prefill_pairs),
         )
 
@@ -256,14 +255,17 @@ class Roofline:
     # -- compilation ----------------------------------------------------------------------------
 
     def _decode_law(self, each: Attention) -> Law:
-        return self._laws.find("mla_decode" if each.latent_rank else "decode", each.kv_dtype)
+        return self._laws.find(*self._attention_kind("decode", each))
+
+    def _attention_kind(self, kind: str, each: Attention) -> tuple[str, str]:
+        return _attention_kind(kind, each, self.operators)
 
     def _prefill_terms(self, each: Attention) -> tuple[float, ...]:
         """Return the coefficients of prefill attention in one kind of layer, constants folded in.
 
         The amounts are linear, so units of tokens, keys and pairs give them.
         """
-        law = self._laws.find("mla_prefill" if each.latent_rank else "prefill", each.kv_dtype)
+        law = self._laws.find(*self._attention_kind("prefill", each))
 
         def amounts(tokens: float, keys: float, pairs: float) -> tuple[float, ...]:
             return self.chip.prefill_attention(tokens, keys, pairs, each.prefill_shape)
@@ -294,10 +296,17 @@ def _kinds(operators: PassOperators) -> list[tuple[str, str]]:
     """Return the kinds of operator whose laws decide whether a pass is calibrated."""
     kinds = [("linear", each.dtype) for each in (*operators.linears, operators.head)]
     for each in operators.attention:
-        prefix = "mla_" if each.latent_rank else ""
-        kinds += [(f"{prefix}prefill", each.kv_dtype), (f"{prefix}decode", each.kv_dtype)]
+        kinds += [_attention_kind(kind, each, operators) for kind in ("prefill", "decode")]
     if operators.experts is not None:
         kinds.append(("experts", operators.experts.dtype))
     if operators.group > 1:
         kinds.append(("allreduce", str(operators.group)))
     return list(dict.fromkeys(kinds))
+
+
+def _attention_kind(kind: str, each: Attention, operators: PassOperators) -> tuple[str, str]:
+    """Return the operator and the data type whose law is that of some attention."""
+    if not each.latent_rank:
+        return kind, each.kv_dtype
+    weights = operators.projections[0].dtype if operators.projections else ""
+    return f"mla_{kind}", latent_dtype(weights, each.kv_dtype)

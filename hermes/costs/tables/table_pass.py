@@ -210,7 +210,8 @@ class TablePass(Roofline):
         self, operator: str, tokens: float, keys: float, shape: HeadShape
     ) -> tuple[float, Callable[[float, Linear], float]]:
         """Return the roofline's seconds of latent attention in a layer, and its products."""
-        law = self._laws.find(operator, self.operators.attention[0].kv_dtype)
+        kind = operator.removeprefix("mla_")
+        law = self._laws.find(*self._attention_kind(kind, self.operators.attention[0]))
         if operator == "mla_decode":
             amounts = self.chip.decode_attention(tokens, keys, shape, latent=True)
         else:
