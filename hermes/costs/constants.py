@@ -75,7 +75,7 @@ class Laws:
         """Return the data type as the engine multiplies it; see `latent_dtype` for modules."""
         if not self.deep_gemm:
             return dtype
-        if operator == "linear" and dtype == "fp8_block":
+        if operator in {"linear", "experts"} and dtype == "fp8_block":
             return "fp8"
         return dtype.removeprefix("fp8_block ") if operator.startswith("mla_") else dtype
 
