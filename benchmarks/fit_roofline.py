@@ -59,17 +59,22 @@ class Sample:
 
     device: str
     rows: Rows
+    choice: bool = False
+    """Whether there are two ways to do it, of which the faster is taken; see `hermes.costs.law`."""
 
     def predicted(self, constants: Sequence[float]) -> np.ndarray:
         """Return the seconds that the constants predict."""
         ec, em, p, overhead, wave, extra, skew = constants
         amounts = self.rows.amounts(skew)
+        if p < 0:
+            turns = amounts.memory / em + extra * amounts.extra
+            return ((amounts.compute / ec) ** p + turns**p) ** (1 / p) + overhead * 1e-6
         bound = (amounts.compute / ec + wave * amounts.wave) ** p + (amounts.memory / em) ** p
         return bound ** (1 / p) + overhead * 1e-6 + extra * amounts.extra
 
     def part(self, chosen: np.ndarray) -> Sample:
         """Return some of the calls."""
-        return Sample(self.device, self.rows.part(chosen))
+        return Sample(self.device, self.rows.part(chosen), self.choice)
 
     def errors(self, constants: Sequence[float]) -> tuple[float, float, float]:
         """Return the median absolute relative error: all, up to 64 tokens, above."""
@@ -85,8 +90,11 @@ def fit(samples: Sequence[Sample]) -> np.ndarray:
     """Return the constants of least absolute relative error, each device weighing alike."""
     from scipy.optimize import least_squares
 
+    sign = np.ones(len(START))
+    sign[2] = -1 if samples[0].choice else 1  # the power
+
     def residuals(logs: np.ndarray) -> np.ndarray:
-        constants = np.exp(logs)
+        constants = sign * np.exp(logs)
         return np.concatenate(
             [
                 np.log(each.predicted(constants) / each.rows.seconds)
@@ -100,7 +108,7 @@ def fit(samples: Sequence[Sample]) -> np.ndarray:
     found = least_squares(
         residuals, np.log(START), bounds=(low, high), loss="soft_l1", f_scale=scale
     )
-    return np.exp(found.x)
+    return sign * np.exp(found.x)
 
 
 def row(
@@ -164,7 +172,8 @@ def measure(folder: Path) -> dict[tuple[str, str], list[Sample]]:
         if not (folder / name).is_dir():
             continue
         for kind, rows in read_rows(folder / name, device):
-            found.setdefault(kind, []).append(Sample(device_name, rows))
+            sample = Sample(device_name, rows, choice=kind[0] == "allreduce")
+            found.setdefault(kind, []).append(sample)
     return found
 
 

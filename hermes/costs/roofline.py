@@ -112,7 +112,8 @@ class Roofline:
         each = operators.attention[0]
         parts.append((attention, *self._attention_kind(kind, each)))
         for seconds, operator, dtype in parts:
-            weighted += seconds * law_error(self._laws.find(operator, dtype), tokens)
+            law = self._laws.find(operator, dtype)
+            weighted += seconds * law_error(law, tokens, self.chip.device)
             total += seconds
         return _DEVIATION * weighted / total
 

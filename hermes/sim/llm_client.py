@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hermes.catalog import Device, Model, find_device, find_model
 from hermes.costs.build import build_step_cost
+from hermes.costs.links import stage_hop
 from hermes.costs.memory import (
     kv_bytes_per_token,
     kv_bytes_per_token_per_device,
@@ -35,7 +36,7 @@ from hermes.sim.tiers.plan import KvUse
 
 __all__ = ["ClientPlan", "plan_client"]
 
-_HOP_LATENCY_S = 10e-6  # a send and receive between devices of a node
+_ACTIVATION_BYTES = 2
 _PIPELINED_BATCHING = ("chunked", "mixed")
 
 
@@ -114,6 +115,7 @@ def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | Non
             "serves",
         )
     _check_pipeline(spec, model)
+    hop = stage_hop(device, spec.pipeline_parallel_size, spec.tensor_parallel_size)
     price = spec.usd_per_device_hour
     return ClientPlan(
         name=name,
@@ -135,8 +137,8 @@ def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | Non
         layerwise=spec.kv_transfer == "layerwise",
         overflow_tokens=spec.overflow_tokens,
         pipeline_parallel_size=spec.pipeline_parallel_size,
-        hop_latency_s=_HOP_LATENCY_S,
-        hop_seconds_per_token=_hop_seconds_per_token(spec, model, device),
+        hop_latency_s=hop.latency_s,
+        hop_seconds_per_token=_ACTIVATION_BYTES * model.hidden_size * hop.seconds_per_byte,
         kv=plan_kv_use(spec, model, kv_dtype, batching),
         quality=_quality(spec, scenario.workload.difficulty),
     )
@@ -178,19 +180,6 @@ def _check_pipeline(spec: LlmClientSpec, model: Model) -> None:
             "not modelled together with pipeline_parallel_size; leave one of them at 1",
             "prefill_schedule_interval",
         )
-
-
-def _hop_seconds_per_token(spec: LlmClientSpec, model: Model, device: Device) -> float:
-    """Return the time to bring one token's activations, in 16 bits, to the next stage.
-
-    Each device of a stage sends its share; between nodes the link of the host stands in.
-    """
-    stages, size = spec.pipeline_parallel_size, spec.tensor_parallel_size
-    if stages == 1:
-        return 0.0
-    inside = stages * size <= device.link_domain and device.link_bandwidth_gb_per_s > 0
-    gb_per_s = device.link_bandwidth_gb_per_s if inside else device.host_bandwidth_gb_per_s
-    return 2 * model.hidden_size / (gb_per_s * 1e9)
 
 
 def _limits(
