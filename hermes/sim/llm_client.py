@@ -130,7 +130,7 @@ def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | Non
         batching=batching,
         order=order,
         costs=costs,
-        move_seconds_per_token=kv_bytes / (device.host_bandwidth_gb_per_s * 1e9),
+        move_seconds_per_token=_move_seconds(spec, device, kv_bytes),
         usd_per_device_hour=device.usd_per_hour if price is None else price,
         speculation=speculation,
         kv_bytes_per_token=kv_bytes_per_token(model, kv_dtype),
@@ -180,6 +180,19 @@ def _check_pipeline(spec: LlmClientSpec, model: Model) -> None:
             "not modelled together with pipeline_parallel_size; leave one of them at 1",
             "prefill_schedule_interval",
         )
+
+
+def _move_seconds(spec: LlmClientSpec, device: Device, kv_bytes: int) -> float:
+    """Return what the KV of a token takes to host memory or back; swapping alone moves any."""
+    if device.host_bandwidth_gb_per_s:
+        return kv_bytes / (device.host_bandwidth_gb_per_s * 1e9)
+    if spec.swap_space_gb:
+        raise InfeasibleError(
+            f"the bandwidth of {device.name} to its host is not known; leave this at 0, or "
+            "describe the device yourself under `devices`",
+            "swap_space_gb",
+        )
+    return 0.0
 
 
 def _limits(

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hermes.costs.provenance import ORIGINS, StepShape
+from hermes.errors import InfeasibleError
 from hermes.scenario.loading import build_scenario
 from hermes.sim import simulate
 from hermes.sim.clock import Clock
@@ -33,8 +34,8 @@ def scenario(requests=40, **client):
     )
 
 
-def shares(**client):
-    summary = simulate(scenario(**client)).summary
+def shares(requests=40, **client):
+    summary = simulate(scenario(requests, **client)).summary
     return {origin: summary[f"cost_share.{origin}"] for origin in ORIGINS}
 
 
@@ -163,3 +164,9 @@ def test_steps_are_neither_lost_nor_moved_far(rows):
     middle = sum((shape.decodes + shape.prefill_tokens) * steps for shape, steps in found)
     assert 0.7 * tokens <= middle <= 1.51 * tokens
     assert all(isinstance(shape, StepShape) for shape, _ in found)
+
+
+def test_devices_whose_host_is_not_known_serve_but_do_not_swap():
+    assert shares(requests=5, device="tpu-v5p")["uncalibrated"] == pytest.approx(1)
+    with pytest.raises(InfeasibleError, match="host is not known"):
+        simulate(scenario(requests=5, device="tpu-v5p", swap_space_gb=4.0))
