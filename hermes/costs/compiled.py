@@ -141,6 +141,10 @@ class CompiledStepCost:
             self._parts[shape] = found
         return found
 
+    def padding_ticks(self, tokens: int, padded: int) -> int:
+        """Return what it costs to pad a step; see `StepCost`."""
+        return self._token_ticks(padded) - self._token_ticks(tokens)
+
     def _attention_segment(self, sequences: int, knot: int) -> DecodeSegment:
         """Return the line that covers what lies before a knot and after the one before it."""
         segment = self._attention.get((sequences, knot))

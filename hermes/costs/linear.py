@@ -64,3 +64,7 @@ class LinearStepCost:
         """Return the step as a whole; see `StepCost`."""
         ticks = self.step_ticks(*shape, logit_rows=0)
         return (Part("step", "given", ticks / _TICKS_PER_SECOND),)
+
+    def padding_ticks(self, tokens: int, padded: int) -> int:
+        """Return what it costs to pad a step; see `StepCost`."""
+        return self._token * (padded - tokens)

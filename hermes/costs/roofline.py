@@ -46,7 +46,7 @@ class Roofline:
         "operators",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what decides the work of a pass
         self,
         model: Model,
         device: Device,
@@ -55,6 +55,7 @@ class Roofline:
         tensor_parallel_size: int = 1,
         expert_parallel: bool = False,
         laws: Laws | None = None,
+        data_parallel_size: int = 1,
     ) -> None:
         """Compile *model* on a group of devices.
 
@@ -66,6 +67,7 @@ class Roofline:
             tensor_parallel_size: Devices in the group.
             expert_parallel: Whether whole experts are dealt to the group's devices.
             laws: In place of those kept for the device.
+            data_parallel_size: Groups that share the routed experts; each has as many tokens.
 
         Raises:
             InfeasibleError: The group does not divide the model, or the device has no peak for
@@ -75,7 +77,7 @@ class Roofline:
         self.model = model.name
         self.chip = Chip(device)
         self.operators = pass_operators(
-            model, dtype, kv_dtype, tensor_parallel_size, expert_parallel
+            model, dtype, kv_dtype, tensor_parallel_size, expert_parallel, data_parallel_size
         )
         if self.operators.group > 1:
             self.chip.allreduce(1.0, self.operators.group)  # refuse a group without a way to reduce
@@ -124,7 +126,8 @@ class Roofline:
         operators = self.operators
         seconds = sum(self.linear(tokens, each) for each in operators.linears)
         if operators.experts is not None:
-            seconds += self.experts(tokens, operators.experts)
+            every = tokens * operators.data_parallel_size
+            seconds += self.experts(every, operators.experts) + self.exchanges(every)
         return seconds + self.elementwise(tokens) + self.allreduces(tokens)
 
     def row_seconds(self, rows: int) -> float:
@@ -191,7 +194,10 @@ class Roofline:
             yield "linear", ("linear", each.dtype), partial(self.linear, tokens, each)
         routed = operators.experts
         if routed is not None:
-            yield "experts", ("experts", routed.dtype), partial(self.experts, tokens, routed)
+            every = tokens * operators.data_parallel_size
+            yield "experts", ("experts", routed.dtype), partial(self.experts, every, routed)
+            group = operators.group * operators.data_parallel_size
+            yield "exchange", ("allreduce", str(group)), partial(self.exchanges, every)
         # assumed on every device: known as well as what stands beside it
         beside = ("linear", operators.head.dtype)
         yield "element-wise", beside, partial(self.elementwise, tokens)
@@ -252,6 +258,16 @@ class Roofline:
         law = self._laws.find("allreduce", str(operators.group))
         amounts = self.chip.allreduce(operators.message_bytes * tokens, operators.group)
         return operators.allreduces * law.seconds(amounts)
+
+    def exchanges(self, tokens: float) -> float:
+        """Return the seconds of bringing the tokens of all groups to their experts and back."""
+        operators = self.operators
+        if not operators.exchanges:
+            return 0.0
+        group = operators.group * operators.data_parallel_size
+        law = self._laws.find("allreduce", str(group))
+        amounts = self.chip.allreduce(operators.message_bytes * tokens, group)
+        return operators.exchanges * law.seconds(amounts)
 
     # -- compilation ----------------------------------------------------------------------------
 

@@ -77,3 +77,7 @@ class PerturbedStepCost:
     def parts(self, shape: StepShape) -> tuple[Part, ...]:
         """Return the operators of the model that is scaled; see `StepCost`."""
         return self._costs.parts(shape)
+
+    def padding_ticks(self, tokens: int, padded: int) -> int:
+        """Return the ticks of padding, scaled like a step with prompts; see `StepCost`."""
+        return self._costs.padding_ticks(tokens, padded) * self._other >> _FRACTION_BITS

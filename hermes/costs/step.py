@@ -73,3 +73,6 @@ class StepCost(Protocol):
 
     def parts(self, shape: StepShape) -> tuple[Part, ...]:
         """Return the operators of a step, with where the time of each comes from."""
+
+    def padding_ticks(self, tokens: int, padded: int) -> int:
+        """Return the ticks that a step of `tokens` tokens takes more when `padded` to so many."""

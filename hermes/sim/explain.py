@@ -94,7 +94,9 @@ def _held(station: StationPlan) -> dict[str, Any]:
 
 def _client_facts(client: ClientPlan) -> dict[str, Any]:
     limits = client.limits
-    weights = weight_bytes_per_device(client.model, client.dtype, client.tensor_parallel_size)
+    weights = weight_bytes_per_device(
+        client.model, client.dtype, client.tensor_parallel_size, client.data_parallel_size
+    )
     return {
         "model": client.model.name,
         "device": client.device.name,
@@ -119,9 +121,11 @@ def _tiers(use: KvUse) -> str:
 
 
 def _shape(client: ClientPlan) -> str:
-    stages = client.pipeline_parallel_size
+    stages, groups = client.pipeline_parallel_size, client.data_parallel_size
     pipeline = f" x PP {stages}" if stages > 1 else ""
-    return f"{client.replicas} replicas x TP {client.tensor_parallel_size}{pipeline}"
+    data = f" x DP {groups}" if groups > 1 else ""
+    replicas = client.replicas // groups
+    return f"{replicas} replicas{data} x TP {client.tensor_parallel_size}{pipeline}"
 
 
 def list_known(what: str) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from hermes.sim.clock import Clock
 from hermes.sim.deployment import ClientPlan, Deployment, RoutePlan
 from hermes.sim.engine import Engine
 from hermes.sim.hand_off import HandOff
+from hermes.sim.lockstep import Lockstep, LockstepReplica
 from hermes.sim.network import FlowNetwork
 from hermes.sim.pipelined import PipelinedReplica, PipelineShape
 from hermes.sim.replica import Observer, Replica, ReplicaListener, ReplicaSetup
@@ -53,7 +54,15 @@ def start_replicas(
             draws = partial(stream, seed, "speculation", client.name, str(number))
             pool.append(_start(env, index, client, options, listener, draws))
             index += 1
+        _step_together(env, pool, client.data_parallel_size)
     return pools
+
+
+def _step_together(env: Clock, pool: Sequence[Replica], size: int) -> None:
+    """Let as many replicas of a pool at a time step together."""
+    groups = [replica for replica in pool if isinstance(replica, LockstepReplica)]
+    for begin in range(0, len(groups), size):
+        Lockstep(env, groups[begin : begin + size])
 
 
 def _start(
@@ -70,6 +79,8 @@ def _start(
         setup = replace(setup, engine=engine)
         return SpeculativeReplica(env, index, setup, listener, speculation.verify)
     stages = client.pipeline_parallel_size
+    if client.data_parallel_size > 1:
+        return LockstepReplica(env, index, setup, listener)
     if stages == 1:
         return Replica(env, index, setup, listener)
     hop, latency = client.hop_seconds_per_token, client.hop_latency_s

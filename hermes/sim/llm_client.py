@@ -62,6 +62,7 @@ class ClientPlan:
     layerwise: bool = False
     overflow_tokens: int | None = None
     pipeline_parallel_size: int = 1
+    data_parallel_size: int = 1  # replicas that step together, one after the other
     hop_latency_s: float = 0.0  # between two pipeline stages
     hop_seconds_per_token: float = 0.0
     speculation: SpeculationPlan | None = None
@@ -96,10 +97,18 @@ def plan_client(
 def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | None) -> ClientPlan:
     device = looked_up("device", lambda: find_device(spec.device, scenario.devices))
     model = looked_up("model", lambda: find_model(spec.model, folder))
+    _check_data_parallel(spec, model, device)
     dtype = resolve_dtype(model, spec.dtype)
     kv_dtype = resolve_kv_dtype(model, spec.kv_cache_dtype)
     costs = build_step_cost(
-        spec.costs, model, device, dtype, kv_dtype, spec.tensor_parallel_size, folder
+        spec.costs,
+        model,
+        device,
+        dtype,
+        kv_dtype,
+        spec.tensor_parallel_size,
+        folder,
+        spec.data_parallel_size,
     )
     kv_bytes = kv_bytes_per_token_per_device(model, kv_dtype, spec.tensor_parallel_size)
     draft = find_draft_model(spec, model, kv_dtype, folder)
@@ -125,7 +134,8 @@ def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | Non
         dtype=dtype,
         kv_dtype=kv_dtype,
         tensor_parallel_size=spec.tensor_parallel_size,
-        replicas=spec.replicas,
+        replicas=spec.replicas * spec.data_parallel_size,
+        data_parallel_size=spec.data_parallel_size,
         limits=limits,
         batching=batching,
         order=order,
@@ -195,6 +205,35 @@ def _move_seconds(spec: LlmClientSpec, device: Device, kv_bytes: int) -> float:
     return 0.0
 
 
+def _check_data_parallel(spec: LlmClientSpec, model: Model, device: Device) -> None:
+    """Refuse groups in lock-step that have nothing to share, or what is not modelled with them."""
+    groups = spec.data_parallel_size
+    if groups == 1:
+        return
+    if not model.is_moe:
+        raise InfeasibleError(
+            f"{model.name} has no routed experts to share; use replicas instead",
+            "data_parallel_size",
+        )
+    devices = groups * spec.tensor_parallel_size
+    if devices > device.link_domain:
+        raise InfeasibleError(
+            f"{groups} groups of {spec.tensor_parallel_size} are {devices} devices; "
+            f"{device.link_domain} {device.name} are linked, and experts spread further are not "
+            "modelled",
+            "data_parallel_size",
+        )
+    together = {
+        "pipeline_parallel_size": spec.pipeline_parallel_size > 1,
+        "speculative_config": spec.speculative_config is not None,
+        "kv_tiers": bool(spec.kv_tiers),
+        "batching": spec.batching == "vllm",
+    }
+    for field, used in together.items():
+        if used:
+            raise InfeasibleError("not modelled together with data_parallel_size", field)
+
+
 def _limits(
     spec: LlmClientSpec,
     model: Model,
@@ -216,6 +255,7 @@ def _limits(
             spec.block_size,
             spec.gpu_memory_utilization,
             spec.pipeline_parallel_size,
+            spec.data_parallel_size,
         )
         if draft is not None:
             blocks = draft.blocks_beside(blocks, kv_bytes, spec.block_size)

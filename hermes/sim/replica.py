@@ -97,8 +97,7 @@ class Replica(ReplicaTiers):
         self._drop_stalled()
         take_out(self.engine)
         if self._idle and self.engine.has_work:
-            self._begins.set(0, self._begin)
-            self._idle = False
+            self._wake()
 
     @property
     def _stepping(self) -> bool:
@@ -109,8 +108,7 @@ class Replica(ReplicaTiers):
         """Look at the queue again at the next step boundary, or now if the replica idles."""
         if self._idle:
             if self.engine.has_work:
-                self._begins.set(0, self._begin)
-                self._idle = False
+                self._wake()
         elif self._block_steps > 1:
             engine = self.engine
             if engine.arrived or (engine.waiting and self._policy.could_admit(engine)):
@@ -126,6 +124,11 @@ class Replica(ReplicaTiers):
             self._begins.set(0, self._begin)
         else:
             self._step()
+
+    def _wake(self) -> None:
+        """Begin a step once all else of this tick has happened."""
+        self._begins.set(0, self._begin)
+        self._idle = False
 
     def _on_begin(self, _: Event) -> None:
         if self.engine.has_work:

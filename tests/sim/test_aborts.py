@@ -184,8 +184,8 @@ def test_aborts_at_any_point_of_a_hand_off_leave_nothing_behind(
         None,
     )
     left = set()
-    for number, (prompt, output, abort_us) in enumerate(lengths):
-        prompt = min(prompt, room - output)
+    for number, (longest, output, abort_us) in enumerate(lengths):
+        prompt = min(longest, room - output)
         sequence = Sequence(number, 0, prompt, output)
         sequence.hand_off = True
         sequence.routed = RoutedRequest(number, prompt, output, workload([(0, prompt, output)]))

@@ -46,6 +46,10 @@ class LlmClientSpec(Spec):
     pipeline_parallel_size: PositiveInt = 1
     """Groups of devices a replica spreads its layers over, one stage each; as many batches are in
     flight. With `chunked` or `mixed` batching."""
+    data_parallel_size: PositiveInt = 1
+    """Of a mixture of experts: groups of devices, each with sequences, a KV cache and a queue of
+    its own, that share the routed experts and so step together: every step waits for the slowest.
+    A replica is all of them, and a routing policy chooses among groups."""
     batching: str = "chunked"
     """How a replica forms its batches: `chunked`, `continuous`, `mixed` or `static`."""
     scheduling_policy: str = "fcfs"

@@ -61,7 +61,7 @@ class _Follower:
         match stage:
             case CallPlan():
                 kept = has.documents and stage.spec.prompt_tokens is not None
-                return _Belongings(kept, stage.route.clients)
+                return _Belongings(kept, self._answering(stage))
             case ServicePlan(kind="retrieve"):
                 return replace(has, documents=True)
             case ServicePlan(kind="rerank") if not has.documents:
@@ -79,6 +79,13 @@ class _Follower:
                 return self._parallel(stage, replace(has, documents=False))
             case ChoicePlan():
                 return self._choice(stage, has)
+
+    def _answering(self, stage: CallPlan) -> tuple[str, ...]:
+        """Return who gives an answer; of two who share a call, one whose quality is known."""
+        if stage.route.decode is None:
+            return stage.route.clients
+        rated = [name for name in stage.route.all_clients if self._rated[name]]
+        return tuple(rated[:1]) or stage.route.clients
 
     def _parallel(self, stage: ParallelPlan, has: _Belongings) -> _Belongings:
         first, *others = [self.through(branch, has) for branch in stage.branches]

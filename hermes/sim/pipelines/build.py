@@ -38,6 +38,7 @@ from hermes.sim.pipelines.services import (
 )
 from hermes.sim.pipelines.walk import Walk
 from hermes.sim.pipelines.world import Steps, World
+from hermes.sim.replica import Replica
 from hermes.sim.route import Route
 from hermes.sim.stations.plan import SearchPlan, StationPlan
 from hermes.sim.stations.station import Station
@@ -77,7 +78,7 @@ class Builder:
         self,
         world: World,
         clients: Sequence[ClientPlan],
-        pools: Mapping[str, Sequence[object]],
+        pools: Mapping[str, Sequence[Replica]],
         plans: Sequence[StationPlan],
         stations: Mapping[str, Sequence[Station]],
         seed: int,
@@ -87,12 +88,8 @@ class Builder:
         self._plans = {plan.name: plan for plan in plans}
         self._stations = stations
         self._pools = {**pools, **stations}
-        self._quality: Quality = {
-            replica.index: client.quality  # type: ignore[attr-defined]
-            for client in clients
-            if client.quality is not None
-            for replica in pools[client.name]
-        }
+        self._llms = pools
+        self._quality = {client.name: client.quality for client in clients}
 
     def walker(
         self, plan: PipelinePlan, routes: Sequence[Route], first_stage: int
@@ -110,7 +107,22 @@ class Builder:
         self, plan: CallPlan, name: str, stage: int, route: Route, shares: bool
     ) -> GenerateStep:
         """Return a model call."""
-        return GenerateStep(self._world, name, stage, plan.spec, route, self._quality, shares)
+        quality = self._quality_of(plan)
+        return GenerateStep(self._world, name, stage, plan.spec, route, quality, shares)
+
+    def _quality_of(self, plan: CallPlan) -> Quality:
+        """Return the quality by replica; those that share a call give the answer of one model."""
+        names = plan.route.all_clients
+        known = {name: self._quality[name] for name in names}
+        if plan.route.decode is not None:
+            stated = next((quality for quality in known.values() if quality is not None), None)
+            known = {name: known[name] or stated for name in names}
+        return {
+            replica.index: quality
+            for name, quality in known.items()
+            if quality is not None
+            for replica in self._llms[name]
+        }
 
     def service(self, plan: ServicePlan, name: str, stage: int) -> ServiceStep:
         """Return a stage that stations serve."""

@@ -31,7 +31,8 @@ class Draws:
     def __init__(self, seed: int, requests: int) -> None:
         self._seed = seed
         self._requests = requests
-        self._columns: dict[tuple[str, Place], list[Any]] = {}
+        # Numbers side by side, which come out as Python's own: a fifth of a list's memory.
+        self._columns: dict[tuple[str, Place], memoryview] = {}
 
     def tokens(self, spec: LengthSpec, name: str, request: int, place: Place) -> int:
         """Return a token count."""
@@ -54,9 +55,10 @@ class Draws:
 
     def _column(
         self, name: str, place: Place, draw: Callable[[int, np.random.Generator], Any]
-    ) -> list[Any]:
+    ) -> memoryview:
         column = self._columns.get((name, place))
         if column is None:
             rng = stream(self._seed, "pipelines", name, *map(str, place))
-            column = self._columns[name, place] = draw(self._requests, rng).tolist()
+            column = memoryview(draw(self._requests, rng))
+            self._columns[name, place] = column
         return column
