@@ -38,6 +38,7 @@ class Roofline:
     __slots__ = (
         "_decode",
         "_laws",
+        "_plain_prefill",
         "_prefill",
         "_recurrent",
         "calibrated",
@@ -87,6 +88,9 @@ class Roofline:
         self._prefill = [self._prefill_terms(each) for each in self.operators.attention]
         self._decode = [(each, self._decode_law(each)) for each in self.operators.attention]
         self._recurrent = self._laws.find("recurrence", "bf16")
+        *terms, expand, count, window = self._prefill[0]
+        plain = len(self._prefill) == 1 and not (expand or window or self.operators.recurrence)
+        self._plain_prefill = (*terms, count) if plain else None
 
     @property
     def label(self) -> str:
@@ -153,6 +157,12 @@ class Roofline:
         """Return the attention of prompt chunks; see `PassCost`."""
         if tokens <= 0:
             return 0.0
+        if self._plain_prefill is not None:
+            pair, wave, key, token, power, root, fixed, count = self._plain_prefill
+            compute = pair * pairs + wave * pairs / tokens
+            memory = key * keys + token * tokens
+            plain: float = count * ((compute**power + memory**power) ** root + fixed)
+            return plain
         seconds = 0.0
         for pair, wave, key, token, power, root, fixed, expand, count, window in self._prefill:
             if window:

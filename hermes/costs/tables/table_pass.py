@@ -66,7 +66,15 @@ class Provenance:
 class TablePass(Roofline):
     """The parts of a pass, from a table where it can tell; see `PassCost`."""
 
-    __slots__ = ("_coverage", "_grids", "_latent", "_prefill_ratios", "name", "provenance")
+    __slots__ = (
+        "_coverage",
+        "_grids",
+        "_latent",
+        "_prefill_ratios",
+        "_token_rows",
+        "name",
+        "provenance",
+    )
 
     def __init__(self, roofline: Roofline, table: CallTable, name: str) -> None:
         """Join a table to a roofline.
@@ -82,6 +90,7 @@ class TablePass(Roofline):
         self.provenance = Provenance()
         self._grids: Mapping[tuple[str, str], CallGrid] = table.grids
         self._prefill_ratios: dict[int, float] = {}
+        self._token_rows: dict[int, int] = {}
         self._latent = self._latent_modules()
         self._coverage = self._covered()
 
@@ -188,7 +197,10 @@ class TablePass(Roofline):
         seconds = Roofline.prefill_seconds(self, tokens, keys, pairs)
         if not seconds:
             return seconds
-        key = int(_log(tokens) * _LATTICE) << 12 | int(_log(2 * pairs / tokens) * _LATTICE)
+        row = self._token_rows.get(tokens)
+        if row is None:
+            row = self._token_rows[tokens] = int(_log(tokens) * _LATTICE) << 12
+        key = row | int(_log(2 * pairs / tokens) * _LATTICE)
         ratio = self._prefill_ratios.get(key)
         return (self._prefill_ratio(key) if ratio is None else ratio) * seconds
 
