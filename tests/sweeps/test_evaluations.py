@@ -210,7 +210,7 @@ def test_error_bars_and_doubts_reach_the_rows_and_every_report(tmp_path):
     assert best.name == "mi300x"  # the datasheet promises most
     for text in texts.values():
         assert "100% uncalibrated" in text
-        assert "on this device stands behind that share" in text
+        assert "this device stands behind that share" in text
     assert " to " in texts["report.md"].split("## The Pareto front")[1]
     assert '"low": [' in texts["report.html"]
 

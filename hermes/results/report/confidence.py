@@ -59,6 +59,6 @@ def doubt_sentence(report: Report, number: int) -> str:
     if not doubt:
         return ""
     return (
-        f"Mind how well its costs are known: of its devices' time, {doubt}; nothing that was measured "
-        "on this device stands behind that share."
+        f"Mind how well its costs are known: of its devices' time, {doubt}; nothing measured on "
+        "this device stands behind that share."
     )
