@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from math import hypot
 
 from hermes.costs.pass_cost import ALIGNMENT, PassCost
 from hermes.costs.provenance import Part, StepShape
@@ -43,6 +44,7 @@ class CompiledStepCost:
         "_at_knots",
         "_attention",
         "_cost",
+        "_engine_deviation",
         "_even_knots",
         "_exact_tokens",
         "_fixed",
@@ -56,7 +58,11 @@ class CompiledStepCost:
     )
 
     def __init__(
-        self, cost: PassCost, step_seconds: float = 0.0, request_seconds: float = 0.0
+        self,
+        cost: PassCost,
+        step_seconds: float = 0.0,
+        request_seconds: float = 0.0,
+        engine_deviation: float = 0.0,
     ) -> None:
         """Compile a cost model.
 
@@ -64,8 +70,11 @@ class CompiledStepCost:
             cost: The parts of a pass.
             step_seconds: Time of the host in every step.
             request_seconds: Time of the front end for every request.
+            engine_deviation: Relative error of steps with prompts that the engine around the
+                device adds.
         """
         self._cost = cost
+        self._engine_deviation = engine_deviation
         self._fixed = round(step_seconds * _TICKS_PER_SECOND)
         self.request_ticks = round(request_seconds * _TICKS_PER_SECOND)
         self._knots = _knots(_FIRST_KNOT, 1.12, _LAST_KNOT)
@@ -83,7 +92,8 @@ class CompiledStepCost:
     @property
     def spread(self) -> Spread:
         """How far off it is expected to be."""
-        return self._cost.spread
+        decode, prefill = self._cost.spread
+        return Spread(decode, hypot(prefill, self._engine_deviation))
 
     @property
     def label(self) -> str:

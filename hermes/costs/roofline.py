@@ -20,7 +20,7 @@ from hermes.costs.memory import resolve_dtype
 from hermes.costs.operators import Attention, Experts, Linear, PassOperators, pass_operators
 from hermes.costs.pass_cost import ALIGNED_ABOVE, ALIGNMENT
 from hermes.costs.provenance import Part, StepShape
-from hermes.costs.spread import law_error
+from hermes.costs.spread import DEVIATION, law_error
 from hermes.costs.step import Spread
 
 __all__ = ["Roofline"]
@@ -28,8 +28,6 @@ __all__ = ["Roofline"]
 _Call = tuple[str, tuple[str, str], Callable[[], float]]
 
 _LOGIT_BYTES = 4.0
-_DEVIATION = 1.48
-"""Standard deviation over median absolute error, of normal errors."""
 
 
 class Roofline:
@@ -121,7 +119,7 @@ class Roofline:
             law = self._laws.find(operator, dtype)
             weighted += seconds * law_error(law, tokens, self.chip.device)
             total += seconds
-        return _DEVIATION * weighted / total
+        return DEVIATION * weighted / total
 
     def token_seconds(self, tokens: int) -> float:
         """Return everything but attention and the LM head; see `PassCost`."""

@@ -10,14 +10,13 @@ from typing import Any
 
 from hermes.costs.pass_cost import PassCost
 from hermes.costs.provenance import Part, StepShape
+from hermes.costs.spread import DEVIATION
 from hermes.costs.step import Spread
 from hermes.errors import InputError, did_you_mean
 
 __all__ = ["CalibratedPass", "Factors", "read_factors"]
 
 _VERSION = 1
-_DEVIATION = 1.48
-"""Standard deviation over median absolute error, of normal errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ class CalibratedPass:
         self._cost = cost
         self._factors = factors
         self._same = same
-        deviation = _DEVIATION * factors.held_out_error
+        deviation = DEVIATION * factors.held_out_error
         self.spread = Spread(deviation, deviation) if same else cost.spread
         where = f"{factors.model} on {factors.tensor_parallel_size} x {factors.device}"
         self.label = f"roofline: calibrated on {where}{'' if same else ' (not this deployment)'}"
