@@ -15,6 +15,7 @@ from simpy import Event
 from hermes.errors import SimulationError
 from hermes.sim.clock import Clock
 from hermes.sim.hand_off import HandOff
+from hermes.sim.pipelines.signal import Waitable, start
 from hermes.sim.pipelines.walk import Rejected, Walk
 from hermes.sim.replica import Replica
 from hermes.sim.request_log import RequestLog
@@ -34,7 +35,7 @@ class Walker(Protocol):
     def start(self, request: int, prompt: int) -> Walk:
         """Return the walk of a request that has just come."""
 
-    def run(self, walk: Walk) -> Generator[Event, Any, None]:
+    def run(self, walk: Walk) -> Generator[Waitable, Any, None]:
         """Pass all stages.
 
         Raises:
@@ -82,7 +83,7 @@ class Coordinator:
         """Hear that a sequence got its last token at tick `now`."""
         if sequence.done is not None:
             sequence.last_token = now
-            sequence.done.succeed((replica, sequence))
+            sequence.done.give((replica, sequence))
             return
         front_end = replica.front_end_ticks
         self.log.called(sequence, now, front_end)
@@ -120,7 +121,7 @@ class Coordinator:
             if isinstance(way, Route):
                 self._admit(way, request, now, prompts[request], outputs[request])
             else:
-                env.process(self._walk(way, request, prompts[request]))
+                start(self._walk(way, request, prompts[request]))
 
     def _admit(self, route: Route, request: int, now: int, prompt: int, output: int) -> None:
         routed = RoutedRequest(request, prompt, output, self._workload)
@@ -162,7 +163,7 @@ class Coordinator:
 
     # -- walks ----------------------------------------------------------------------------------
 
-    def _walk(self, walker: Walker, request: int, prompt: int) -> Generator[Event, Any, None]:
+    def _walk(self, walker: Walker, request: int, prompt: int) -> Generator[Waitable, Any, None]:
         arrival = self._env.now
         walk = walker.start(request, prompt)
         try:

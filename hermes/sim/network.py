@@ -12,6 +12,7 @@ its share up to then. The arithmetic is in whole numbers (see `hermes.sim.sharin
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
@@ -69,6 +70,12 @@ class FlowNetwork:
     def now(self) -> int:
         """The current tick."""
         return self._env.now
+
+    def unshared(self, path: Sequence[str]) -> tuple[int, float]:
+        """Return a path's latency in ticks and its narrowest bandwidth in bytes a second."""
+        links = [self._links[name] for name in path]
+        narrowest = min((link.bytes_per_second for link in links), default=math.inf)
+        return sum(link.latency for link in links), narrowest
 
     def transfer(
         self,

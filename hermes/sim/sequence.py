@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from hermes.sim.kv_cache import CachedBlock
 
 if TYPE_CHECKING:
-    from simpy import Event
-
+    from hermes.sim.pipelines.signal import Signal
     from hermes.sim.route import Route
     from hermes.sim.routing.request import RoutedRequest
 
@@ -103,8 +102,8 @@ class Sequence:
         self.preemptions = 0
         self.route: Route | None = None  # who knows where it goes on
         self.routed: RoutedRequest | None = None  # what routers see of it
-        # Succeeds at its last token, with replica and sequence; None where the log hears of it.
-        self.done: Event | None = None
+        # Given at its last token, with replica and sequence; None where the log hears of it.
+        self.done: Signal | None = None
         self.fetched_tokens = 0  # prompt tokens whose KV came from a memory tier
         # Where its time went, apart from computing and the wait for its first step:
         self.requeued_ticks = 0  # waiting for blocks of the replica that goes on with it

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
+from functools import lru_cache
 from heapq import heapify, heappop, heappush, heapreplace
 from math import inf
 from operator import attrgetter
@@ -33,6 +34,7 @@ SLACK = GRAINS >> 60
 _peak_level = attrgetter("peak_level")
 
 
+@lru_cache(maxsize=1024)
 def grains_per_tick(bytes_per_second: float) -> int | None:
     """Return a bandwidth in grains a tick, rounded down; None for an infinite one."""
     if bytes_per_second == inf:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hermes.scenario.pipeline import Generate
 from hermes.sim.pipelines.context import Context
+from hermes.sim.pipelines.signal import Signal
 from hermes.sim.pipelines.walk import Answer, Rejected, Visit, Walk
 from hermes.sim.pipelines.world import Steps, World
 from hermes.sim.replica import Replica
@@ -92,7 +93,7 @@ class GenerateStep:
         sequence = self._sequence(walk, call, replica)
         sequence.route, sequence.routed = self._route, routed
         sequence.hand_off = pick.hand_off
-        sequence.done = done = world.env.event()
+        sequence.done = done = Signal()
         replica.submit(sequence)
         last, sequence = yield done  # elsewhere than it began, if it was handed over
         if last.front_end_ticks:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-from simpy import Event
+from typing import Protocol
 
 from hermes.scenario.distributions import LengthSpec
 from hermes.scenario.pipeline import Parallel, TimesColumn, When
+from hermes.sim.pipelines.signal import Signal, start
 from hermes.sim.pipelines.walk import Rejected, Stopped, Walk
 from hermes.sim.pipelines.world import Steps, World
 
@@ -20,7 +19,7 @@ class Step(Protocol):
     """A stage of any kind, ready to run."""
 
     def run(self, walk: Walk) -> Steps:
-        """Take a walk through the stage, yielding the events it waits for.
+        """Take a walk through the stage, yielding what it waits for.
 
         Raises:
             Rejected: nobody can serve it.
@@ -192,11 +191,10 @@ class ParallelStep:
         """Fork, and join when enough branches are done; see `Step.run`."""
         self._world.enter(walk)
         walk.read_documents(self._world.number)  # else every branch would add them anew
-        env = self._world.env
         branches = [walk.branch(number) for number in range(len(self._branches))]
-        join = _Join(self._world, env.event(), self._spec.wait_for or len(branches))
+        join = _Join(self._world, Signal(), self._spec.wait_for or len(branches))
         for branch, steps in zip(branches, self._branches, strict=True):
-            env.process(join.take(branch, steps))
+            start(join.take(branch, steps))
         yield join.over
         for branch in branches:
             branch.stopped = True
@@ -241,18 +239,18 @@ class _Join:
 
     Args:
         world: What it works with.
-        over: Succeeds when enough branches are done, or one was rejected.
+        over: Given when enough branches are done, or one was rejected.
         wait_for: How many are enough.
     """
 
-    def __init__(self, world: World, over: Event, wait_for: int) -> None:
+    def __init__(self, world: World, over: Signal, wait_for: int) -> None:
         self.over = over
         self.done: list[Walk] = []
         self.reason = ""
         self._world = world
         self._wait_for = wait_for
 
-    def take(self, branch: Walk, steps: Sequence[Step]) -> Generator[Event, Any, None]:
+    def take(self, branch: Walk, steps: Sequence[Step]) -> Steps:
         """Take a branch through its stages."""
         try:
             yield from run_all(steps, branch)
@@ -261,16 +259,16 @@ class _Join:
             return
         except Rejected as rejected:
             self._log(branch)
-            if not self.over.triggered:
+            if not self.over.given:
                 self.reason = rejected.reason
-                self.over.succeed()
+                self.over.give()
             return
-        if self.over.triggered:
+        if self.over.given:
             self._log(branch)
             return
         self.done.append(branch)
         if len(self.done) == self._wait_for:
-            self.over.succeed()
+            self.over.give()
         else:
             self._log(branch)
 

@@ -13,6 +13,7 @@ from hermes.scenario.distributions import LengthSpec
 from hermes.scenario.pipeline import Embed, Encode, Process, Rerank, Retrieve, Tool
 from hermes.scenario.units import TICKS_PER_MILLISECOND
 from hermes.sim.pipelines.calls import BYTES_PER_TOKEN
+from hermes.sim.pipelines.signal import Signal
 from hermes.sim.pipelines.walk import Documents, Rejected, Visit, Walk
 from hermes.sim.pipelines.world import Steps, World
 from hermes.sim.stations.station import Job, Station
@@ -119,6 +120,8 @@ class _Drawing:
         self._model = model
 
     def _tokens(self, spec: LengthSpec, what: str, walk: Walk) -> int:
+        if isinstance(spec, int):
+            return spec
         name = f"{self._name}/{what}"
         return self._world.draws.tokens(spec, name, walk.request, walk.place)
 
@@ -129,7 +132,7 @@ class _Drawing:
         return self._tokens(spec, "tokens", walk)
 
     def _job(self, items: int, tokens: int) -> Job:
-        return Job(self._world.env.event(), items, tokens, self._model)
+        return Job(Signal(), items, tokens, self._model)
 
 
 class Embedding(_Drawing):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hermes.sim.pipelines.context import Context
 from hermes.sim.pipelines.draws import Place
@@ -44,8 +45,7 @@ class Answer:
     replica: int
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(NamedTuple):
     """One stage of one request: where its time went, in ticks, which add up to all of it.
 
     Attributes:

@@ -16,6 +16,7 @@ from simpy import Event
 
 from hermes.sim.clock import Alarm, Clock, end_priority
 from hermes.sim.network import FlowNetwork
+from hermes.sim.pipelines.signal import Signal
 from hermes.sim.stations.executor import Executor
 
 __all__ = ["Batching", "Job", "Station", "Work"]
@@ -34,7 +35,7 @@ class Job:
     """What one request wants of a station.
 
     Attributes:
-        done: Succeeds when all its items are done.
+        done: Given when all its items are done.
         items: Texts, queries, or 1.
         tokens: Of each item.
         model: Position of the encoder to use among the station's.
@@ -43,7 +44,7 @@ class Job:
         started: Tick at which its first item was taken up.
     """
 
-    done: Event
+    done: Signal
     items: int = 1
     tokens: int = 0
     model: int = 0
@@ -189,5 +190,5 @@ class Station:
             job.pending -= items
             if not job.pending:
                 self._outstanding -= 1
-                job.done.succeed()
+                job.done.give()
         executor.wake()
