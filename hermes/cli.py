@@ -35,7 +35,7 @@ Overrides = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")]
 StudyOut = Annotated[
-    Path, typer.Argument(help="Folder that `hermes sweep` wrote.", show_default=False)
+    str, typer.Argument(help="Folder or URL that `hermes sweep` wrote.", show_default=False)
 ]
 
 
@@ -210,7 +210,11 @@ def sweep(
     ],
     overrides: Overrides = [],  # noqa: B006
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the results. [default: runs/<study name>]")
+        str | None,
+        typer.Option(
+            help="Folder for the results, or the URL of one in an object store (s3, gs, abfs). "
+            "[default: runs/<study name>]"
+        ),
     ] = None,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster to use. [default: a local one, started here]")
@@ -232,7 +236,7 @@ def sweep(
     from hermes.sweeps import load_study, run_study
 
     loaded = load_study(study, overrides)
-    folder = out or Path("runs") / loaded.name
+    folder = out or str(Path("runs") / loaded.name)
     outcome = run_study(
         loaded,
         folder,
@@ -463,7 +467,7 @@ def schema(
         typer.echo(json.dumps(scenario_schema(), indent=2))
 
 
-def _print_front(folder: Path) -> None:
+def _print_front(folder: str) -> None:
     from hermes.results import front_text
 
     typer.echo(front_text(folder))

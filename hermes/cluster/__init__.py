@@ -5,7 +5,7 @@ Knows nothing of samplers, objectives or files: trials go in, rows come out.
 
 from __future__ import annotations
 
-from hermes.cluster.data import DataFile, data_files
+from hermes.cluster.data import DataFile, data_files, with_content
 from hermes.cluster.executor import Executor, InProcessExecutor
 from hermes.cluster.pool import PoolLimits, TrialPool
 from hermes.cluster.session import RaySession
@@ -22,4 +22,5 @@ __all__ = [
     "TrialSetup",
     "data_files",
     "run_trial",
+    "with_content",
 ]

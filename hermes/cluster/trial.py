@@ -11,7 +11,7 @@ import dataclasses
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -79,6 +79,7 @@ class Trial:
         seed: Seed of its random streams.
         files: Names of the files it reads, among those of the setup.
         attempt: 1 for the first time it is tried.
+        share: Share of its requests to simulate, the first to arrive.
     """
 
     number: int
@@ -87,6 +88,7 @@ class Trial:
     seed: int
     files: tuple[str, ...] = ()
     attempt: int = 1
+    share: float = 1.0
 
 
 def run_trial(setup: TrialSetup, trial: Trial) -> Row:
@@ -153,14 +155,16 @@ def _simulated(setup: TrialSetup, trial: Trial) -> Row:
     mapping = apply_overrides(setup.scenario, {**trial.overrides, "seed": trial.seed})
     used = tuple(file for file in setup.files if file.name in trial.files)
     scenario = build_scenario(with_local_files(mapping, used, setup.home))
-    deployment = _warm(scenario, resolve(scenario, setup.home))
+    digests = tuple(file.digest for file in used)
+    deployment = _warm(scenario, resolve(scenario, setup.home), digests)
     build = partial(
         _built_workload,
         tuple(scenario.pipelines),
         setup.folder,
-        tuple(file.digest for file in used),
+        digests,
     )
-    metrics, cost_model = _judged(setup, Runner(scenario, deployment, build))
+    shortened = build if trial.share == 1 else partial(_first, trial.share, build)
+    metrics, cost_model = _judged(setup, Runner(scenario, deployment, shortened))
     return {
         "status": "completed",
         "error_type": None,
@@ -168,6 +172,14 @@ def _simulated(setup: TrialSetup, trial: Trial) -> Row:
         **metrics,
         "cost_model": cost_model,
     }
+
+
+def _first(
+    share: float, build: Callable[[WorkloadSpec, int], Workload], spec: WorkloadSpec, seed: int
+) -> Workload:
+    """Build the first share of the requests."""
+    whole = build(spec, seed)
+    return whole.first(max(1, round(share * len(whole))))
 
 
 def _judged(setup: TrialSetup, runner: Runner) -> tuple[dict[str, Any], str]:
@@ -206,16 +218,17 @@ def _shelf() -> OrderedDict[str, Workload]:
     return OrderedDict()
 
 
-def _warm(scenario: Scenario, deployment: Deployment) -> Deployment:
+def _warm(scenario: Scenario, deployment: Deployment, digests: tuple[str, ...]) -> Deployment:
     """Return the deployment on step costs that this process has compiled before, where it has."""
-    clients = tuple(_warm_client(scenario, client) for client in deployment.clients)
+    clients = tuple(_warm_client(scenario, client, digests) for client in deployment.clients)
     return dataclasses.replace(deployment, clients=clients)
 
 
-def _warm_client(scenario: Scenario, client: ClientPlan) -> ClientPlan:
+def _warm_client(scenario: Scenario, client: ClientPlan, digests: tuple[str, ...]) -> ClientPlan:
     spec = scenario.llm_clients[client.name]
     costs = spec.costs if isinstance(spec.costs, str) else spec.costs.model_dump_json()
-    parts = (costs, client.model, client.device, client.dtype, client.kv_dtype)
+    # The digests are part of the key: a table may change under the same path.
+    parts = (costs, digests, client.model, client.device, client.dtype, client.kv_dtype)
     shelf = _compiled()
     if len(shelf) >= 256:
         shelf.clear()

@@ -4,6 +4,8 @@ The load is what the scenario's arrivals are scaled by: the rate of a random pro
 of a trace. Every load meets the same requests, and the same draws at another rate (common random
 numbers), so attainment falls almost smoothly as the load rises and a search need not fight noise.
 
+In a closed loop the load is the number of users, each with at most one request under way.
+
 Loads are steps of a geometric ladder through the scenario's own load. The search strides along it
 until one load holds and another does not, then halves between them. It asks only whether the
 attainment holds, and a simulation ends as soon as that is certain: an overloaded one after the
@@ -31,6 +33,7 @@ from hermes.metrics.summary import Number
 from hermes.scenario.arrivals import (
     ArrivalSpec,
     BurstArrivals,
+    ClosedLoopArrivals,
     DiurnalArrivals,
     PiecewiseArrivals,
     TraceArrivals,
@@ -43,7 +46,7 @@ __all__ = ["CAPACITY_METRICS", "arrivals_problem", "capacity", "ladder_search", 
 
 _METRICS = (
     Metric("capacity_request_rate", "req/s", "maximize", "highest rate that meets the SLO"),
-    Metric("capacity_load", "", "maximize", "the arrivals' rate or scale at capacity"),
+    Metric("capacity_load", "", "maximize", "the arrivals' rate, scale or users at capacity"),
     Metric("capacity_goodput", "req/s", "maximize", "requests/s that meet the SLO at capacity"),
     Metric("goodput_per_device", "req/s", "maximize", "capacity_goodput per device"),
     Metric("goodput_per_usd", "req", "maximize", "requests that meet the SLO for a dollar"),
@@ -51,6 +54,7 @@ _METRICS = (
 CAPACITY_METRICS = MappingProxyType({metric.name: metric for metric in _METRICS})
 """What a capacity search finds, beside the metrics of a simulation at the capacity."""
 
+_MOST_USERS = 10_000_000
 _FARTHEST_OCTAVES = 12
 _OCTAVES = (1, 3, 7, _FARTHEST_OCTAVES)  # strides of the first seed's search
 
@@ -80,6 +84,9 @@ def scaled(scenario: Scenario, factor: float) -> tuple[ArrivalSpec, float]:
             "arrivals, or a trace's own",
             "workload.arrivals",
         )
+    if isinstance(arrivals, ClosedLoopArrivals):
+        users = max(1, min(round(arrivals.users * factor), _MOST_USERS))
+        return arrivals.model_copy(update={"users": users}), float(users)
     if isinstance(arrivals, PiecewiseArrivals):
         pieces = tuple(
             piece.model_copy(update={"rate_per_s": piece.rate_per_s * factor})
@@ -161,7 +168,7 @@ class _Ladder:
     search: CapacitySpec
     seed: int
     warm_up: float
-    _verdicts: dict[int, bool] = field(default_factory=dict)
+    _verdicts: dict[float, bool] = field(default_factory=dict)
 
     @property
     def octave(self) -> int:
@@ -190,11 +197,12 @@ class _Ladder:
 
     def holds(self, step: int) -> bool:
         """Return whether the attainment holds at a load."""
-        if step not in self._verdicts:
-            workload = self._workload(step)
+        arrivals, load = self._scaled(step)
+        if load not in self._verdicts:  # steps of a few users are the same load
+            workload = self.runner.workload(self.seed, arrivals)
             skip = warm_up_count(self.warm_up, len(workload.arrival_ticks))
-            self._verdicts[step] = self.runner.holds(self.seed, workload, skip)
-        return self._verdicts[step]
+            self._verdicts[load] = self.runner.holds(self.seed, workload, skip)
+        return self._verdicts[load]
 
     def columns(self, step: int) -> dict[str, Number]:
         """Return a load as the capacity, what follows from it, and its simulation's metrics."""
@@ -206,6 +214,8 @@ class _Ladder:
         rate = load
         if isinstance(arrivals, (TraceArrivals, PiecewiseArrivals)):
             rate = _mean_rate(workload) or load
+        if isinstance(arrivals, ClosedLoopArrivals):
+            rate = metrics["request_throughput"] or 0.0  # what so many users asked for
         return metrics | self._derived(load, rate, rate * (metrics["slo_attainment"] or 0.0))
 
     def nothing(self) -> dict[str, Number]:

@@ -108,7 +108,7 @@ def _rates(requests: RequestColumns, good: int, fleet: FleetUse) -> dict[str, Nu
     total, completed = len(done), int(np.count_nonzero(done))
     prompt = int(requests.prompt_tokens[done].sum())
     output = int(requests.generated_tokens[done].sum())
-    ticks = int(requests.finished.max() - requests.arrival[0]) if completed else 0
+    ticks = int(requests.finished.max() - requests.arrival.min()) if completed else 0
     seconds = ticks / TICKS_PER_SECOND
 
     def per_second(amount: int) -> Number:

@@ -2,8 +2,7 @@
 
 Everything that a crash or a full disk can interrupt goes through the methods of `Files`, one
 call each, so that a test can stand in for the operating system and make every one of them fail.
-Only local file systems are spoken to; an object store would be another class with `publish`'s
-promise (whole or absent, durable, never overwriting) behind a conditional put.
+Only local file systems are spoken to here; for object stores see `object_place`.
 """
 
 from __future__ import annotations
@@ -18,10 +17,11 @@ from pathlib import Path
 
 from hermes.errors import HermesError
 
-__all__ = ["Files", "explained", "publish", "read_plain_file", "replace_file"]
+__all__ = ["Files", "cause_of", "explained", "publish", "read_plain_file", "replace_file"]
 
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _CHUNK = 1 << 20
+_LONGEST_CAUSE = 400
 
 
 class Files:
@@ -86,13 +86,18 @@ class Files:
 
 
 @contextmanager
-def explained(action: str, path: Path) -> Iterator[None]:
+def explained(action: str, path: Path | str) -> Iterator[None]:
     """Turn an OSError into one HermesError that names the action, the path and the cause."""
     try:
         yield
     except OSError as error:
-        cause = error.strerror or str(error)
-        raise HermesError(f"cannot {action} {path}: {cause}") from error
+        raise HermesError(f"cannot {action} {path}: {cause_of(error)}") from error
+
+
+def cause_of(error: OSError) -> str:
+    """Return what went wrong in one line; libraries of object stores say it in many."""
+    lines = str(error.strerror or error).strip().splitlines()
+    return lines[0].strip()[:_LONGEST_CAUSE] if lines else type(error).__name__
 
 
 def publish(files: Files, path: Path, content: bytes) -> None:

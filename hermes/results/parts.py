@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hermes.errors import HermesError
-from hermes.results.files import read_plain_file
+from hermes.results.files import cause_of
+from hermes.results.place import TRIALS, Place
 from hermes.results.schema import PROVENANCE_COLUMNS, SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -29,12 +28,12 @@ __all__ = [
     "conform",
     "encode_part",
     "list_parts",
-    "read_part",
+    "read_parts",
     "without_duplicates",
 ]
 
 _PATTERN = re.compile(r"part-(\d{6,12})-([0-9a-f]{16})\.parquet")
-_SETTLED = ("completed", "infeasible")
+_SETTLED = ("completed", "infeasible", "pruned")
 _EXEMPT = frozenset({"number", *PROVENANCE_COLUMNS})
 
 
@@ -75,30 +74,37 @@ def encode_part(table: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
-def list_parts(folder: Path) -> list[PartName]:
-    """Return the parts in *folder* in order; anything else there is not ours and is left alone."""
-    try:
-        with os.scandir(folder) as entries:
-            names = (PartName.parse(entry.name) for entry in entries)
-            return sorted(name for name in names if name is not None)
-    except FileNotFoundError:
-        return []
+def list_parts(place: Place) -> list[PartName]:
+    """Return a study's parts in order; anything else beside them is not ours and is left alone."""
+    names = (PartName.parse(name) for name in place.names(TRIALS))
+    return sorted(name for name in names if name is not None)
 
 
-def read_part(folder: Path, name: PartName, study_key: str = "") -> pa.Table:
-    """Read one part after checking every byte of it.
+def read_parts(
+    place: Place, names: Sequence[PartName], study_key: str = ""
+) -> Iterator[tuple[PartName, pa.Table | DamagedPartError]]:
+    """Read parts after checking every byte of them; a damaged one comes as the error it is.
 
     Raises:
-        DamagedPartError: The content is not what was written, or belongs to another study.
-        HermesError: A newer Hermes wrote it, or it cannot be read at all.
+        HermesError: A newer Hermes wrote one.
     """
+    contents = place.read_all([f"{TRIALS}/{name.file}" for name in names])
+    for name, content in zip(names, contents, strict=True):
+        try:
+            found = _decoded(place, name, content)
+            _require_owner(found, study_key)
+        except DamagedPartError as error:
+            yield name, error
+        else:
+            yield name, found
+
+
+def _decoded(place: Place, name: PartName, content: bytes | OSError) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        content = read_plain_file(folder / name.file)
-    except OSError as error:
-        raise DamagedPartError(f"cannot be read: {error.strerror}") from error
+    if isinstance(content, OSError):
+        raise DamagedPartError(f"cannot be read: {cause_of(content)}") from content
     if PartName.of(name.number, content) != name:
         raise DamagedPartError(
             f"damaged: its {len(content)} bytes do not have the SHA-256 its name promises"
@@ -109,19 +115,23 @@ def read_part(folder: Path, name: PartName, study_key: str = "") -> pa.Table:
         )
     except (pa.ArrowException, OSError) as error:
         raise DamagedPartError(f"not a Parquet file Hermes wrote: {error}") from error
-    metadata = table.schema.metadata or {}
-    version = metadata.get(b"hermes.schema_version", b"").decode("ascii", "replace")
-    if not version.isdecimal():
+    version = (table.schema.metadata or {}).get(b"hermes.schema_version", b"")
+    number = version.decode("ascii", "replace")
+    if not number.isdecimal():
         raise DamagedPartError("not a part Hermes wrote: it carries no schema version")
-    if int(version) > SCHEMA_VERSION:
+    if int(number) > SCHEMA_VERSION:
         raise HermesError(
-            f"{folder / name.file} was written by a newer Hermes (row schema {version}, this "
-            f"one reads up to {SCHEMA_VERSION}); use that version"
+            f"{place.at(f'{TRIALS}/{name.file}')} was written by a newer Hermes (row schema "
+            f"{number}, this one reads up to {SCHEMA_VERSION}); use that version"
         )
-    owner = metadata.get(b"hermes.study_key", b"").decode("utf-8", "replace")
+    return table
+
+
+def _require_owner(table: pa.Table, study_key: str) -> None:
+    found = (table.schema.metadata or {}).get(b"hermes.study_key", b"")
+    owner = found.decode("utf-8", "replace")
     if study_key and owner and owner != study_key:
         raise DamagedPartError(f"belongs to another study (key {owner[:12]})")
-    return table
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:

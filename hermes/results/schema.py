@@ -34,7 +34,7 @@ SCHEMA_VERSION = 1
 
 PARAMETER_PREFIX = "param."
 
-STATUSES = ("completed", "infeasible", "failed", "timeout")
+STATUSES = ("completed", "pruned", "infeasible", "failed", "timeout")
 
 PROVENANCE_COLUMNS = (
     "hermes_version",

@@ -1,10 +1,11 @@
-"""A study's folder: its question, its rows and the lock of the one driver that may write.
+"""A study's folder: its question, its rows and the one driver that may write.
 
 ```
 OUT/study.json                                   the resolved study, written first
 OUT/trials/part-<number>-<sha256[:16]>.parquet   finished trials, whole parts only
 OUT/quarantine/                                  damaged parts, set aside to be run again
 OUT/.lock                                        held by the kernel while a driver lives
+OUT/.drivers/                                    instead of it in an object store: leases
 ```
 
 Nothing here depends on a tidy end: a driver may be killed at any instruction, and the next one
@@ -14,25 +15,24 @@ finds every row of every part that was published.
 from __future__ import annotations
 
 import json
-import os
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from hermes.errors import HermesError, InputError, StudyLockedError
-from hermes.results.files import Files, explained, publish, replace_file
+from hermes.errors import HermesError, InputError
+from hermes.results.files import Files, cause_of, explained
+from hermes.results.local_place import LocalPlace
 from hermes.results.parts import (
     DamagedPartError,
     PartName,
     conform,
     encode_part,
     list_parts,
-    read_part,
+    read_parts,
     without_duplicates,
 )
+from hermes.results.place import STUDY, TRIALS, Place, is_url, open_place
 from hermes.results.schema import rows_to_table
 
 if TYPE_CHECKING:
@@ -40,10 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SetAside", "StoredRows", "StudyFolder", "read_study"]
 
-_STUDY = "study.json"
-_TRIALS = "trials"
-_QUARANTINE = "quarantine"
-_LOCK = ".lock"
 _SMALL_ROWS = 5_000
 _MOST_SMALL = 500  # a part a second: merged every eight minutes
 
@@ -72,23 +68,25 @@ class StoredRows:
 class StudyFolder:
     """The folder of one study, open for its one driver.
 
-    Use it as a context: entering creates the folder and takes the lock, leaving gives it back.
-    A child made by a bare `fork` shares the lock; processes started with `exec` do not.
+    Use it as a context: entering creates the folder and claims it, leaving gives it back.
 
     Args:
-        path: The study's output folder; parents are created.
-        files: The system calls to use.
+        path: The study's output folder, or the URL of a prefix in an object store.
+        files: The system calls to use, where it is a folder.
     """
 
-    def __init__(self, path: Path, files: Files | None = None) -> None:
-        self.path = Path(path)
-        self._files = files or Files()
-        self._lock: int | None = None
+    def __init__(self, path: str | Path | Place, files: Files | None = None) -> None:
+        if isinstance(path, Place):
+            self.place: Place = path
+        elif is_url(path):
+            self.place = open_place(path)
+        else:
+            self.place = LocalPlace(Path(path), files)
         self._next_number = 0
         self._rows: dict[PartName, int] = {}  # of the parts read or written so far
 
     def __repr__(self) -> str:
-        return f"StudyFolder({str(self.path)!r})"
+        return f"StudyFolder({str(self.place)!r})"
 
     def __enter__(self) -> Self:
         self.open()
@@ -98,39 +96,27 @@ class StudyFolder:
         self.close()
 
     def open(self) -> None:
-        """Create the folder, take the lock and sweep away what a killed driver left half-done.
+        """Create the folder, claim it and sweep away what a killed driver left half-done.
 
         Raises:
             StudyLockedError: Another driver holds the folder; the message names it.
         """
-        with explained("create", self.path):
-            for folder in [*reversed(self.path.absolute().parents), self.path]:
-                if not folder.is_dir():
-                    self._files.make_folder(folder)
-                    self._files.sync_folder(folder.parent)
-        self._take_lock()
+        self.place.claim()
         try:
-            trials = self.path / _TRIALS
-            with explained("create", trials):
-                self._files.make_folder(trials)
-                self._files.sync_folder(self.path)
-            self._remove_drafts()
-            numbers = [part.number for part in list_parts(trials)]
-            self._next_number = max(numbers, default=-1) + 1
+            with explained("list", self.place.at(TRIALS)):
+                numbers = [part.number for part in list_parts(self.place)]
         except BaseException:
             self.close()
             raise
+        self._next_number = max(numbers, default=-1) + 1
 
     def close(self) -> None:
-        """Give the lock back."""
-        descriptor, self._lock = self._lock, None
-        if descriptor is not None:
-            with explained("unlock", self.path / _LOCK):
-                self._files.close(descriptor)
+        """Give the folder back."""
+        self.place.release()
 
     def study(self) -> dict[str, object] | None:
         """Return the study the folder holds, or None when it is new."""
-        return read_study(self.path)
+        return read_study(self.place)
 
     def write_study(self, study: Mapping[str, object]) -> None:
         """Write study.json, or check that the one there asks the same question.
@@ -141,15 +127,14 @@ class StudyFolder:
         self._require_open()
         held = self.study()
         if held is not None:
-            _require_same_study(self.path, held, study)
+            _require_same_study(self.place, held, study)
             return
         content = json.dumps(study, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        path = self.path / _STUDY
-        with explained("write", path):
-            replace_file(self._files, path, content.encode("utf-8"))
+        with explained("write", self.place.at(STUDY)):
+            self.place.replace(STUDY, content.encode("utf-8"))
 
-    def write_part(self, rows: Sequence[Mapping[str, object]], schema: pa.Schema) -> Path:
-        """Make *rows* durable as one new part and return its path.
+    def write_part(self, rows: Sequence[Mapping[str, object]], schema: pa.Schema) -> Path | str:
+        """Make *rows* durable as one new part and return its path or URL.
 
         When this returns, the rows survive a power cut. When it raises, they may or may not be
         there; writing them again does no harm.
@@ -158,9 +143,9 @@ class StudyFolder:
         content = encode_part(rows_to_table(rows, schema))
         name = PartName.of(self._next_number, content)
         self._next_number += 1
-        path = self.path / _TRIALS / name.file
+        path = self.place.at(f"{TRIALS}/{name.file}")
         with explained(f"write {len(rows)} trials ({len(content)} bytes) to", path):
-            publish(self._files, path, content)
+            self.place.publish(f"{TRIALS}/{name.file}", content)
         self._rows[name] = len(rows)
         return path
 
@@ -176,23 +161,22 @@ class StudyFolder:
         small = [name for name, rows in self._rows.items() if rows < _SMALL_ROWS]
         if len(small) <= most_small:
             return
-        trials = self.path / _TRIALS
         key = (schema.metadata or {}).get(b"hermes.study_key", b"").decode()
-        try:
-            tables = [conform(read_part(trials, name, key), schema) for name in small]
-        except DamagedPartError:
-            return  # the next start sets it aside
+        tables = []
+        for _, found in read_parts(self.place, small, key):
+            if isinstance(found, DamagedPartError):
+                return  # the next start sets it aside
+            tables.append(conform(found, schema))
         table = without_duplicates(pa.concat_tables(tables))
         content = encode_part(table)
         merged = PartName.of(self._next_number, content)
         self._next_number += 1
-        with explained(f"merge {len(small)} parts into", trials / merged.file):
-            publish(self._files, trials / merged.file, content)
+        with explained(f"merge {len(small)} parts into", self.place.at(f"{TRIALS}/{merged.file}")):
+            self.place.publish(f"{TRIALS}/{merged.file}", content)
             self._rows[merged] = table.num_rows
             for name in small:
-                self._files.remove(trials / name.file)
                 del self._rows[name]
-            self._files.sync_folder(trials)
+            self.place.remove(TRIALS, [name.file for name in small])
 
     def read_rows(self, schema: pa.Schema) -> StoredRows:
         """Read every part, setting damaged ones aside so that their trials are run again.
@@ -203,96 +187,36 @@ class StudyFolder:
         import pyarrow as pa
 
         self._require_open()
-        trials = self.path / _TRIALS
         key = (schema.metadata or {}).get(b"hermes.study_key", b"").decode()
         tables, set_aside = [schema.empty_table()], []
-        for name in list_parts(trials):
+        for name, found in read_parts(self.place, list_parts(self.place), key):
             try:
-                tables.append(conform(read_part(trials, name, key), schema))
+                if isinstance(found, DamagedPartError):
+                    raise found
+                tables.append(conform(found, schema))
                 self._rows[name] = tables[-1].num_rows
             except DamagedPartError as error:
                 set_aside.append(self._set_aside(name, str(error)))
         return StoredRows(without_duplicates(pa.concat_tables(tables)), tuple(set_aside))
 
-    def _take_lock(self) -> None:
-        if self._lock is not None:
-            raise HermesError(f"{self!r} is open already")
-        path = self.path / _LOCK
-        with explained("lock", path):
-            descriptor = self._files.open_lock(path)
-            try:
-                self._files.lock(descriptor)
-            except BlockingIOError as error:
-                holder = _holder(descriptor)
-                self._files.close(descriptor)
-                raise StudyLockedError(
-                    f"study {self.path} is being written by {holder}; wait for it, stop it, "
-                    "or choose another output folder"
-                ) from error
-            except BaseException:
-                self._files.close(descriptor)
-                raise
-            self._lock = descriptor
-            self._sign_lock(descriptor)
-
-    def _sign_lock(self, descriptor: int) -> None:
-        """Say who holds the lock: for the message only, the kernel decides who has it."""
-        holder = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        try:
-            self._files.truncate(descriptor)
-            self._files.write(descriptor, memoryview(json.dumps(holder).encode()))
-        except BaseException:
-            self.close()
-            raise
-
     def _require_open(self) -> None:
-        if self._lock is None:
+        if not self.place.claimed:
             raise HermesError(f"{self!r} is not open: use it in a `with` statement")
 
-    def _remove_drafts(self) -> None:
-        """Remove what a killed driver had not finished writing."""
-        drafts = [self.path / f".{_STUDY}.tmp"]
-        with os.scandir(self.path / _TRIALS) as entries:
-            drafts += [
-                Path(entry.path)
-                for entry in entries
-                if entry.name.startswith(".")
-                and entry.name.endswith(".tmp")
-                and PartName.parse(entry.name[1:-4])
-            ]
-        for draft in drafts:
-            if os.path.lexists(draft):
-                with explained("remove", draft):
-                    self._files.remove(draft)
-
     def _set_aside(self, name: PartName, why: str) -> SetAside:
-        folder = self.path / _QUARANTINE
-        target = folder / name.file
-        with explained("set aside", self.path / _TRIALS / name.file):
-            self._files.make_folder(folder)
-            count = 0
-            while os.path.lexists(target):
-                count += 1
-                target = folder / f"{name.file}.{count}"
-            self._files.rename(self.path / _TRIALS / name.file, target)
-            self._files.sync_folder(folder)
-            self._files.sync_folder(self.path / _TRIALS)
-        return SetAside(str(target.relative_to(self.path)), why)
+        with explained("set aside", self.place.at(f"{TRIALS}/{name.file}")):
+            return SetAside(self.place.set_aside(TRIALS, name.file), why)
 
 
-def read_study(path: Path) -> dict[str, object] | None:
+def read_study(place: Place) -> dict[str, object] | None:
     """Return the content of a folder's study.json, or None when there is none."""
-    file = Path(path) / _STUDY
+    file = place.at(STUDY)
     try:
-        study = json.loads(file.read_bytes())
+        study = json.loads(place.read(STUDY))
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise HermesError(f"cannot read {file}: {error.strerror}") from error
+        raise HermesError(f"cannot read {file}: {cause_of(error)}") from error
     except ValueError as error:
         raise HermesError(f"{file} is damaged: it is not JSON ({error})") from error
     if not isinstance(study, dict):
@@ -301,7 +225,7 @@ def read_study(path: Path) -> dict[str, object] | None:
 
 
 def _require_same_study(
-    path: Path, held: Mapping[str, object], wanted: Mapping[str, object]
+    place: Place, held: Mapping[str, object], wanted: Mapping[str, object]
 ) -> None:
     if held.get("study_key") == wanted.get("study_key"):
         return
@@ -311,14 +235,6 @@ def _require_same_study(
         if name != "study_key" and held.get(name) != wanted.get(name)
     )
     raise InputError(
-        f"{path} holds another study ({held.get('name')!r}; different: "
+        f"{place} holds another study ({held.get('name')!r}; different: "
         f"{', '.join(changed) or 'its key'}); choose another output folder"
     )
-
-
-def _holder(descriptor: int) -> str:
-    try:
-        said = json.loads(os.pread(descriptor, 4096, 0))
-        return f"process {int(said['pid'])} on {said['host']} since {said['since']}"
-    except (ValueError, KeyError, TypeError, OSError):
-        return "another process"

@@ -14,6 +14,7 @@ __all__ = [
     "MAX_DURATION_S",
     "ArrivalSpec",
     "BurstArrivals",
+    "ClosedLoopArrivals",
     "ConstantArrivals",
     "DiurnalArrivals",
     "GammaArrivals",
@@ -99,6 +100,22 @@ class BurstArrivals(Spec):
     """`burst`."""
 
 
+class ClosedLoopArrivals(Spec):
+    """Users who ask, wait for the answer, think, and ask again: a fixed concurrency.
+
+    Without thinking it is a benchmark at `--max-concurrency` with an infinite request rate.
+    """
+
+    process: Literal["closed_loop"]
+    """`closed_loop`."""
+    users: Annotated[int, Field(ge=1, le=10_000_000)]
+    """How many ask at the same time."""
+    think_s: Annotated[float, Field(ge=0, le=86_400)] = 0.0
+    """Mean time from an answer to the next question of the same user, and before the first."""
+    think: Literal["exponential", "constant"] = "exponential"
+    """How that time varies."""
+
+
 class Piece(Spec):
     """A stretch of time with one rate."""
 
@@ -150,6 +167,7 @@ ArrivalSpec = Annotated[
     | ConstantArrivals
     | TraceArrivals
     | BurstArrivals
+    | ClosedLoopArrivals
     | PiecewiseArrivals
     | DiurnalArrivals
     | RampUpArrivals,
@@ -162,6 +180,7 @@ ArrivalSpec = Annotated[
             "constant": ConstantArrivals,
             "trace": TraceArrivals,
             "burst": BurstArrivals,
+            "closed_loop": ClosedLoopArrivals,
             "piecewise": PiecewiseArrivals,
             "diurnal": DiurnalArrivals,
             "ramp_up": RampUpArrivals,

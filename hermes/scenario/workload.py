@@ -7,7 +7,13 @@ from typing import Annotated, Literal, Self, TypeAlias, get_args
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from hermes.scenario.arrivals import MAX_DURATION_S, ArrivalSpec, BurstArrivals, TraceArrivals
+from hermes.scenario.arrivals import (
+    MAX_DURATION_S,
+    ArrivalSpec,
+    BurstArrivals,
+    ClosedLoopArrivals,
+    TraceArrivals,
+)
 from hermes.scenario.base import NonNegative, Spec
 from hermes.scenario.choice import by_key, name_among
 from hermes.scenario.synthetic import (
@@ -135,6 +141,8 @@ class WorkloadSpec(Spec):
     def _burst_ends(cls, value: LimitSpec | None, info: ValidationInfo) -> LimitSpec | None:
         synthetic = isinstance(info.data.get("requests"), _DRAWN)
         burst = isinstance(info.data.get("arrivals"), BurstArrivals)
+        if value is not None and isinstance(info.data.get("arrivals"), ClosedLoopArrivals):
+            _require_no_duration(value)
         if value is not None and value.requests is None and synthetic and burst:
             raise PydanticCustomError(
                 "endless_burst",
@@ -158,3 +166,12 @@ class WorkloadSpec(Spec):
                 " `arrivals`, for example {process: poisson, rate_per_s: 4}",
             )
         return self
+
+
+def _require_no_duration(limit: LimitSpec) -> None:
+    if limit.duration_s is not None:
+        raise PydanticCustomError(
+            "closed_loop_duration",
+            "when the requests of a closed loop come depends on the answers: give limit.requests"
+            " instead of limit.duration_s",
+        )

@@ -22,6 +22,7 @@ from hermes.sim.request_log import RequestLog
 from hermes.sim.route import Route
 from hermes.sim.routing import RoutedRequest
 from hermes.sim.sequence import Sequence
+from hermes.sim.users import Users
 from hermes.workload import Workload
 
 __all__ = ["Coordinator", "Walker"]
@@ -68,6 +69,7 @@ class Coordinator:
         self._workload = workload
         self._ttft_ticks = ttft_ticks
         self._on_finished = on_finished
+        self._users: Users | None = None
 
     def start(self, pipelines: tuple[Route | Walker, ...]) -> None:
         """Begin the arrivals.
@@ -75,7 +77,11 @@ class Coordinator:
         Args:
             pipelines: For each pipeline of the workload, the route of its only call, or its walker.
         """
-        self._env.process(self._arrivals(pipelines))
+        if self._workload.closed_loop is None:
+            self._env.process(self._arrivals(pipelines))
+            return
+        self._users = Users(self._env, self._workload, lambda n: self._arrived(pipelines, n))
+        self._users.start()
 
     # -- as the replicas' listener --------------------------------------------------------------
 
@@ -90,6 +96,8 @@ class Coordinator:
         if self._on_finished is not None:
             first = sequence.first_token + front_end
             self._on_finished(sequence.request_id, sequence.arrival, first, now + front_end)
+        if self._users is not None:
+            self._users.answered(front_end)
 
     def prefilled(self, replica: Replica, sequence: Sequence, now: int) -> None:
         """Hand a request over to the decode replicas."""
@@ -123,12 +131,23 @@ class Coordinator:
             else:
                 start(self._walk(way, request, prompts[request]))
 
+    def _arrived(self, ways: tuple[Route | Walker, ...], request: int) -> None:
+        """Bring in a request of a closed loop."""
+        workload = self._workload
+        prompt, output = int(workload.prompt_tokens[request]), int(workload.output_tokens[request])
+        way = ways[int(workload.pipeline[request])]
+        if isinstance(way, Route):
+            self._admit(way, request, self._env.now, prompt, output)
+        else:
+            start(self._walk(way, request, prompt))
+
     def _admit(self, route: Route, request: int, now: int, prompt: int, output: int) -> None:
         routed = RoutedRequest(request, prompt, output, self._workload)
         pick = route.pick(now, routed)
         replica = pick.replica
         if replica is None:
             self.log.rejected(request, pick.reason)
+            self._answered()
             return
         self.log.routed(request, replica.index)
         prefix = routed.prefix_keys(replica.engine.limits.block_size)
@@ -166,18 +185,26 @@ class Coordinator:
     def _walk(self, walker: Walker, request: int, prompt: int) -> Generator[Waitable, Any, None]:
         arrival = self._env.now
         walk = walker.start(request, prompt)
+        walk.arrival = arrival
         try:
             yield from walker.run(walk)
         except Rejected as rejected:
             for visit in walk.visits:
                 self.log.visited(request, visit, critical=False)
             self.log.rejected(request, rejected.reason)
+            self._answered()
             return
         now = self._env.now
         self.log.walked(walk, now)
         if self._on_finished is not None:
             first = now if walk.answer is None else walk.answer.first_token
             self._on_finished(request, arrival, first, now)
+        self._answered()
+
+    def _answered(self) -> None:
+        """Let the user of a closed loop go on."""
+        if self._users is not None:
+            self._users.answered()
 
 
 def _hand_off(sequence: Sequence) -> HandOff:

@@ -18,6 +18,7 @@ from hermes.sim.fleet import RunOptions, start_replicas
 from hermes.sim.laws import check_drained
 from hermes.sim.replica import Observer
 from hermes.sim.request_log import RequestLog
+from hermes.sim.users import own_arrivals
 from hermes.sim.ways import build_ways
 from hermes.workload import Workload, build_workload
 
@@ -86,6 +87,7 @@ def simulate_deployment(
         SimulationError: with `check`, when a law is broken.
     """
     env = Clock(initial_time=0)
+    workload = own_arrivals(workload)
     ttft_ticks = seconds_to_ticks((scenario.slo.ttft_ms or 0) / 1000)
     stage_names = tuple(deployment.pipelines[name].stage_names for name in workload.pipeline_names)
     log = RequestLog(workload, stage_names)

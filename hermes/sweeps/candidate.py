@@ -66,9 +66,10 @@ class CandidateBuilder:
             seed = seed if isinstance(seed, int) else 0
             key = trial_key({"written": mapping, **changes}, ())
             return Candidate(point, changes, key, seed, (), error)
-        files = data_files(scenario, self.folder)
+        plain = scenario.model_dump(mode="json")
+        files = data_files(plain, self.folder)
         judged = None if self.evaluation.plain else self.evaluation.model_dump(mode="json")
-        key = trial_key(scenario.model_dump(mode="json"), files, judged)
+        key = trial_key(plain, files, judged)
         return Candidate(point, changes, key, scenario.seed, files, self._problem(scenario))
 
     def _problem(self, scenario: Scenario) -> InputError | None:

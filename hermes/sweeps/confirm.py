@@ -135,7 +135,9 @@ class Confirmation:
         }
 
 
-def confirm_trial(folder: Path, which: str | None = None, data: Path | None = None) -> Confirmation:
+def confirm_trial(
+    folder: Path | str, which: str | None = None, data: Path | None = None
+) -> Confirmation:
     """Simulate a study's trial with its own batching and with the real engine's scheduler.
 
     Args:

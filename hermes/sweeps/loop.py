@@ -19,8 +19,10 @@ from hermes.results.schema import PARAMETER_PREFIX
 from hermes.sweeps.candidate import Candidate
 from hermes.sweeps.constraint import judge
 from hermes.sweeps.interrupt import Interrupt
+from hermes.sweeps.judge import SIMULATED, rung_column
 from hermes.sweeps.progress import Bests, Progress
 from hermes.sweeps.samplers import Finished, Outcome, Proposal, Sampler
+from hermes.sweeps.short_runs import ShortRuns
 from hermes.sweeps.space import Point
 from hermes.sweeps.study import Study
 
@@ -100,8 +102,11 @@ class StudyLoop:
         self._written_at = time.monotonic()
         self._duplicates = 0  # in a row
         self._spent = False  # the sampler has nothing left
+        self._short = executor if isinstance(executor, ShortRuns) else None
+        self._held: Proposal | None = None  # asked for, but of the next cohort
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
+        self.simulated = 0.0  # requests under a pruner, in whole runs
         self.bests = Bests(study.spec.objectives)
         for row in past.stored:
             self._known[str(row["trial_key"])] = outcome_of(study, row)
@@ -130,14 +135,15 @@ class StudyLoop:
         batch: list[Trial] = []
         wanted = self._executor.wanted()
         most = self._sampler.most_in_flight(self._executor.width)
+        if self._short is not None:
+            most = None  # a cohort's size is what bounds it, however many workers there are
+        ended = False
         while not self._spent and len(batch) < wanted:
-            if trials is not None and self.counts.total() + len(self._open) >= trials:
+            ended = trials is not None and self.counts.total() + len(self._open) >= trials
+            if ended or (most is not None and len(self._open) >= most):
                 break
-            if most is not None and len(self._open) >= most:
-                break
-            proposal = self._sampler.ask(explore=self._duplicates >= _EXPLORE_AFTER)
+            proposal = self._asked(batch)
             if proposal is None:
-                self._spent = True
                 break
             trial = self._admit(proposal)
             if trial is not None:
@@ -145,6 +151,23 @@ class StudyLoop:
             self._write_when_due()
         if batch:
             self._executor.submit(batch)
+        if self._short is not None and (ended or self._spent or self._held is not None):
+            self._short.close_cohort()
+
+    def _asked(self, batch: Sequence[Trial]) -> Proposal | None:
+        """Return the next proposal, unless there is none, or it is of the next cohort."""
+        proposal, self._held = self._held, None
+        if proposal is None:
+            proposal = self._sampler.ask(explore=self._duplicates >= _EXPLORE_AFTER)
+        if proposal is None:
+            self._spent = True
+        elif self._short is not None:
+            now = self._short.cohort
+            if batch:
+                now = self._short.cohort_of(batch[0].number)
+            if now is not None and self._short.cohort_of(proposal.number) != now:
+                self._held, proposal = proposal, None
+        return proposal
 
     def _admit(self, proposal: Proposal) -> Trial | None:
         """Return the trial that a proposal asks for, unless its answer is known or on its way."""
@@ -196,6 +219,7 @@ class StudyLoop:
 
     def _count(self, row: Row) -> None:
         self.counts[str(row["status"])] += 1
+        self.simulated += float(row.get(SIMULATED) or 0.0)
         if row["status"] != "completed":
             self.reasons[f"{row['status']}: {row.get('error')}"] += 1
         self.bests.add(row)
@@ -224,12 +248,20 @@ def finished_trials(study: Study, stored: Sequence[Row]) -> list[Finished]:
 def outcome_of(study: Study, row: Row) -> Outcome:
     """Return what a sampler learns from a row."""
     if row["status"] != "completed":
-        return Outcome(None, {})
+        return Outcome(None, {}, _short(study, row))
     values = [row.get(name) for name in study.spec.objectives]
     excesses = {str(limit): limit.excess(row) for limit in study.spec.limits()}
     if any(value is None for value in values):
         return Outcome(None, excesses)
     return Outcome(tuple(float(value) for value in values if value is not None), excesses)
+
+
+def _short(study: Study, row: Row) -> tuple[float, ...]:
+    """Return the standings of a trial that a pruner ended."""
+    if study.spec.pruner is None or row["status"] != "pruned":
+        return ()
+    found = (row.get(rung_column(rung)) for rung in range(len(study.spec.pruner.shares())))
+    return tuple(float(value) for value in found if value is not None)
 
 
 def _trial(proposal: Proposal, candidate: Candidate) -> Trial:

@@ -93,7 +93,10 @@ class OptunaSampler:
         """Learn what became of a proposal; see `Sampler`."""
         trial = proposal.handle
         if outcome.values is None:
-            self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
+            for step, standing in enumerate(outcome.short):
+                trial.report(standing, step)
+            states = self._optuna.trial.TrialState
+            self._study.tell(trial, state=states.PRUNED if outcome.short else states.FAIL)
             return
         for name, excess in outcome.excesses.items():
             trial.set_constraint(name, excess)
@@ -146,7 +149,8 @@ class OptunaSampler:
             parameters = self._space.to_parameters(trial.cells)
             trials.append(
                 self._optuna.trial.create_trial(
-                    state=states.FAIL if values is None else states.COMPLETE,
+                    state=_state(states, trial.outcome),
+                    intermediate_values=dict(enumerate(trial.outcome.short)),
                     values=None if values is None else list(values),
                     params=parameters,
                     distributions={path: self._distributions[path] for path in parameters},
@@ -155,3 +159,9 @@ class OptunaSampler:
                 )
             )
         return trials
+
+
+def _state(states: Any, outcome: Outcome) -> Any:
+    if outcome.values is not None:
+        return states.COMPLETE
+    return states.PRUNED if outcome.short else states.FAIL

@@ -10,20 +10,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hermes.cluster import (
-    DataFile,
     Executor,
     InProcessExecutor,
     RaySession,
     TrialPool,
     TrialSetup,
+    with_content,
 )
 from hermes.cluster.trial import Row
-from hermes.errors import InputError
+from hermes.errors import HermesError, InputError
 from hermes.evaluation import evaluation_columns
 from hermes.metrics import METRICS
-from hermes.results import StudyFolder, trial_schema
+from hermes.results import Place, StudyFolder, open_place, trial_schema
+from hermes.results.files import cause_of
 from hermes.sweeps.budget import budget_of, check_grid, most_trials
 from hermes.sweeps.interrupt import Interrupt
+from hermes.sweeps.judge import rung_columns
 from hermes.sweeps.loop import Pace, Past, StudyLoop, finished_trials
 from hermes.sweeps.optuna_sampler import OptunaSampler, require_installed
 from hermes.sweeps.progress import open_progress
@@ -36,6 +38,7 @@ from hermes.sweeps.samplers import (
     qmc_sampler,
     random_sampler,
 )
+from hermes.sweeps.short_runs import ShortRuns, Target
 from hermes.sweeps.spec import SamplerSpec
 from hermes.sweeps.study import Study
 from hermes.sweeps.warm_start import warm_start
@@ -49,13 +52,13 @@ class StudyOutcome:
 
     Attributes:
         counts: Trials in the folder by status, earlier runs included.
-        folder: The folder.
+        folder: The folder, or its URL.
         exit_code: What a shell expects of a process that a signal ended (130 for Ctrl-C); None
             where the study came to its end.
     """
 
     counts: Mapping[str, int]
-    folder: Path
+    folder: Path | str
     exit_code: int | None
 
     @property
@@ -83,7 +86,7 @@ class RunOptions:
 
 def run_study(
     study: Study,
-    out: Path,
+    out: Path | str,
     *,
     address: str | None = None,
     trials: int | None = None,
@@ -95,7 +98,7 @@ def run_study(
 
     Args:
         study: From `load_study`.
-        out: The study's folder.
+        out: The study's folder, or the URL of a prefix in an object store.
         address: A Ray cluster to join; default: an embedded Ray.
         trials: Trials in all, instead of the study's.
         resume: Go on with the study that *out* holds, where it holds one.
@@ -109,14 +112,15 @@ def run_study(
     return run(study, out, RunOptions(address, trials, resume, workers, quiet))
 
 
-def run(study: Study, out: Path, options: RunOptions) -> StudyOutcome:
+def run(study: Study, out: Path | str, options: RunOptions) -> StudyOutcome:
     """Run a study; see `run_study`."""
     if options.trials is not None:
         study = replace(study, spec=study.spec.model_copy(update={"trials": options.trials}))
-    _refuse_foreign(out)
-    with StudyFolder(out) as folder, Interrupt() as interrupt:
+    place = open_place(out)
+    _refuse_foreign(place)
+    with StudyFolder(place) as folder, Interrupt() as interrupt:
         chosen = _claim(study, folder, options.resume)
-        columns = (*METRICS, *evaluation_columns(study.spec.evaluation))
+        columns = _columns(study)
         schema = trial_schema(study.space.types(), columns, str(study.record()["study_key"]))
         stored = folder.read_rows(schema)
         rows: list[Row] = stored.to_dicts()
@@ -130,22 +134,52 @@ def run(study: Study, out: Path, options: RunOptions) -> StudyOutcome:
                 progress.say(earlier.said)
             with _executor(study, options) as executor:
                 past = Past(rows, earlier.rows)
-                loop = StudyLoop(study, folder, schema, sampler, executor, past, options.pace)
+                runs = _with_short_runs(study, executor, rows)
+                loop = StudyLoop(study, folder, schema, sampler, runs, past, options.pace)
                 loop.run(budget, interrupt, progress)
+            if study.spec.pruner is not None:
+                progress.say(_saved(loop.simulated, loop.counts))
     if not interrupt.pressed:
         _require_possible(study, loop.counts, loop.reasons)
     return StudyOutcome(dict(sorted(loop.counts.items())), out, interrupt.exit_code)
 
 
-def _refuse_foreign(out: Path) -> None:
+def _columns(study: Study) -> tuple[str, ...]:
+    """Return the numeric columns of the study's rows."""
+    pruner = study.spec.pruner
+    short = () if pruner is None else rung_columns(pruner)
+    return (*METRICS, *evaluation_columns(study.spec.evaluation), *short)
+
+
+def _with_short_runs(study: Study, executor: Executor, rows: list[Row]) -> Executor:
+    """Put short runs before the long ones, where the study has a pruner."""
+    spec = study.spec
+    if spec.pruner is None:
+        return executor
+    name, direction = next(iter(spec.objectives.items()))
+    target = Target(name, direction == "maximize", spec.limits())
+    return ShortRuns(executor, spec.pruner, target, rows)
+
+
+def _saved(simulated: float, counts: Counter[str]) -> str:
+    """Say what the pruner saved, its short runs counted against it."""
+    pruned, whole = counts["pruned"], counts["pruned"] + counts["completed"]
+    share = 1 - simulated / whole if whole else 0.0
+    return (
+        f"the pruner stopped {pruned} of {whole} trials early; {share:.0%} of the requests were "
+        "not simulated"
+    )
+
+
+def _refuse_foreign(out: Place) -> None:
     """Refuse to mix a study into a folder of other things."""
     try:
-        names = os.listdir(out)
-    except FileNotFoundError:
-        return
+        names = out.names()
     except NotADirectoryError:
         raise InputError("is a file; choose a folder for the study", "--out", str(out)) from None
-    if names and not {"study.json", ".lock"} & set(names):
+    except OSError as error:
+        raise HermesError(f"cannot list {out}: {cause_of(error)}") from error
+    if names and not {"study.json", ".lock", ".drivers"} & set(names):
         raise InputError(
             f"the folder holds other things ({', '.join(sorted(names)[:3])}); choose an empty or "
             "a new one",
@@ -162,7 +196,7 @@ def _claim(study: Study, folder: StudyFolder, resume: bool) -> SamplerSpec:
             "the folder holds a study already; add --resume to go on with it, or choose another "
             "folder",
             "--out",
-            str(folder.path),
+            str(folder.place),
         )
     chosen = choose_sampler(study.spec)
     if held is not None and study.spec.sampler.name == "auto":
@@ -171,7 +205,9 @@ def _claim(study: Study, folder: StudyFolder, resume: bool) -> SamplerSpec:
     require_installed(chosen)
     if chosen.name == "grid":
         check_grid(study)
-    files_from = os.path.relpath(study.folder, folder.path)
+    home = folder.place.at(".")
+    local = not isinstance(home, str)
+    files_from = os.path.relpath(study.folder, home) if local else str(study.folder.absolute())
     aids = {"chosen_sampler": chosen.name, "files_from": files_from}
     folder.write_study(study.record() | aids)
     return chosen
@@ -205,7 +241,7 @@ def _executor(study: Study, options: RunOptions) -> Iterator[Executor]:
     session = RaySession.start(options.workers, options.address)
     try:
         if not session.local:
-            setup = replace(setup, files=_with_content(study))
+            setup = replace(setup, files=with_content(study.files, study.folder))
         pool = TrialPool(session, setup)
         try:
             yield pool
@@ -213,16 +249,6 @@ def _executor(study: Study, options: RunOptions) -> Iterator[Executor]:
             pool.close()
     finally:
         session.close()
-
-
-def _with_content(study: Study) -> tuple[DataFile, ...]:
-    """Return the study's files with their content, for workers on other machines."""
-    full = []
-    for file in study.files:
-        path = study.folder / Path(file.name).expanduser()
-        path = path / "config.json" if path.is_dir() else path
-        full.append(replace(file, content=path.read_bytes()))
-    return tuple(full)
 
 
 def _require_possible(study: Study, counts: Counter[str], reasons: Counter[str]) -> None:

@@ -53,10 +53,12 @@ class Outcome:
     Attributes:
         values: The objectives, in order; None where the trial has none.
         excesses: How far each constraint is missed, by its text; 0 or less is met.
+        short: Where a pruner ended it, its standings after its short runs.
     """
 
     values: tuple[float, ...] | None
     excesses: Mapping[str, float]
+    short: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

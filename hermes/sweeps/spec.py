@@ -22,6 +22,7 @@ from hermes.scenario.base import Positive, PositiveInt, Spec
 from hermes.scenario.scenario import Name
 from hermes.sweeps.constraint import Constraint
 from hermes.sweeps.dimension import Dimension
+from hermes.sweeps.pruner_spec import PrunerSpec, WrittenPruner, read_pruner
 
 __all__ = [
     "SAMPLERS",
@@ -230,6 +231,11 @@ class StudySpec(Spec):
     )
     """`grid`, `random`, `qmc`, `tpe`, `nsga2`, `nsga3`, `gp`, `cmaes`, or `auto`, which picks one
     by the budget."""
+    pruner: Annotated[
+        PrunerSpec | None, BeforeValidator(read_pruner, json_schema_input_type=WrittenPruner)
+    ] = None
+    """Multi-fidelity: simulate each trial on a share of its requests first, and go on with the
+    promising ones: `successive_halving`, `hyperband` or `median`. For one objective."""
     trials: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     """Trials to run; default: the whole grid where there is one, otherwise 100."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -270,6 +276,11 @@ class StudySpec(Spec):
             )
         if self.sampler.name == "cmaes" and self.constraints:
             raise _wrong("the sampler 'cmaes' knows no constraints; use tpe")
+        if self.pruner is not None and len(self.objectives) > 1:
+            raise _wrong(
+                f"a pruner compares trials by one objective, got {len(self.objectives)}; leave "
+                "out `pruner`, or make the others `constraints`"
+            )
         try:
             _ = self.evaluation
         except ValidationError as error:

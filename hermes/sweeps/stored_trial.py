@@ -13,7 +13,7 @@ from hermes.cluster import DataFile
 from hermes.cluster.data import with_local_files
 from hermes.errors import InputError, UnknownNameError
 from hermes.evaluation.capacity import scaled
-from hermes.results import open_study, pareto_front, read_rows, read_trials
+from hermes.results import is_url, open_study, pareto_front, read_rows, read_trials
 from hermes.scenario.loading import build_scenario
 from hermes.scenario.overrides import apply_overrides
 from hermes.scenario.scenario import Scenario
@@ -52,12 +52,12 @@ class StoredTrial:
 
 
 def read_stored_trial(
-    folder: Path, which: str | None = None, data: Path | None = None
+    folder: Path | str, which: str | None = None, data: Path | None = None
 ) -> StoredTrial:
     """Return a trial that a study's folder holds.
 
     Args:
-        folder: What `hermes sweep --out` wrote.
+        folder: What `hermes sweep --out` wrote, a folder or its URL.
         which: Its number, or the beginning of its key; default: the first of the Pareto front,
             best in the study's first objective.
         data: Where relative paths in the scenario start; default: where they did when it ran.
@@ -76,7 +76,7 @@ def read_stored_trial(
     point = space.from_parameters(space.to_parameters(space.of_row(row)))
     changes = {**space.overrides(point), "seed": row["seed"]}
     mapping = apply_overrides(_block(study, "scenario"), changes)
-    home = data or folder / str(study.get("files_from", "."))
+    home = data or _home(folder, str(study.get("files_from", ".")))
     files = [DataFile(name, str(digest)) for name, digest in _block(study, "data").items()]
     used = tuple(file for file in files if _mentions(mapping, file.name))
     try:
@@ -91,6 +91,10 @@ def read_stored_trial(
     return StoredTrial(
         row, point, mapping, scenario, home, interest, judged_by_one=not study.get("evaluation")
     )
+
+
+def _home(folder: Path | str, files_from: str) -> Path:
+    return Path(files_from) if is_url(folder) else Path(folder) / files_from
 
 
 def _at_capacity(mapping: dict[str, Any], row: Row) -> dict[str, Any]:
@@ -111,7 +115,7 @@ def _block(study: Mapping[str, object], name: str) -> Mapping[str, Any]:
     return block if isinstance(block, Mapping) else {}
 
 
-def _front_best(folder: Path, study: Mapping[str, object], rows: Sequence[Row]) -> Row:
+def _front_best(folder: Path | str, study: Mapping[str, object], rows: Sequence[Row]) -> Row:
     front = pareto_front(read_trials(folder), _block(study, "objectives"))
     if front.empty:
         raise InputError("no trial met the study's constraints, so name one", "--trial")

@@ -81,6 +81,8 @@ class Study:
         }
         if not spec.evaluation.plain:
             content["evaluation"] = spec.evaluation.model_dump(mode="json")
+        if spec.pruner is not None:
+            content["pruner"] = spec.pruner.model_dump(mode="json")
         if spec.warm_start is not None:
             content["warm_start"] = spec.warm_start
         return content | {"study_key": digest(content)}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hermes.cluster.trial import Row
 from hermes.errors import HermesError, InputError
-from hermes.results import parameter_column, read_rows
+from hermes.results import is_url, parameter_column, read_rows
 from hermes.sweeps.loop import outcome_of
 from hermes.sweeps.samplers import Finished
 from hermes.sweeps.study import Study
@@ -46,7 +46,7 @@ def warm_start(study: Study) -> WarmStart:
     name = study.spec.warm_start
     if name is None:
         return WarmStart()
-    folder = Path(study.file).parent / Path(name).expanduser()
+    folder = name if is_url(name) else Path(study.file).parent / Path(name).expanduser()
     try:
         rows = read_rows(folder)
     except InputError as error:

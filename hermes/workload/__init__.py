@@ -18,9 +18,10 @@ from hermes.workload.traces import (
     trace_names,
     trace_reader,
 )
-from hermes.workload.workload import Column, Prefixes, Workload
+from hermes.workload.workload import ClosedLoop, Column, Prefixes, Workload
 
 __all__ = [
+    "ClosedLoop",
     "Column",
     "CsvTable",
     "JsonLines",

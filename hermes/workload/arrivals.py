@@ -18,6 +18,7 @@ from hermes.scenario.arrivals import (
     MAX_DURATION_S,
     ArrivalSpec,
     BurstArrivals,
+    ClosedLoopArrivals,
     ConstantArrivals,
     DiurnalArrivals,
     GammaArrivals,
@@ -29,9 +30,9 @@ from hermes.scenario.arrivals import (
 from hermes.scenario.units import TICKS_PER_SECOND, seconds_to_ticks
 from hermes.scenario.workload import MAX_REQUESTS
 from hermes.workload.streams import stream
-from hermes.workload.workload import Column
+from hermes.workload.workload import ClosedLoop, Column
 
-__all__ = ["arrival_ticks"]
+__all__ = ["arrival_ticks", "closed_loop"]
 
 _Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -75,7 +76,15 @@ def arrival_ticks(
         case TraceArrivals(scale=scale):
             times = _scaled(trace, scale)[:count]
         case BurstArrivals():
-            times = _burst(count)
+            times = _burst(count, "a burst")
+        case ClosedLoopArrivals():
+            if end is not None:
+                raise InputError(
+                    "when the requests of a closed loop come depends on the answers: give "
+                    "limit.requests instead of limit.duration_s",
+                    "workload.limit",
+                )
+            times = _burst(count, "a closed loop")
         case PiecewiseArrivals():
             times = _piecewise(spec, rng, count, end)
         case DiurnalArrivals():
@@ -141,9 +150,20 @@ def _equal_gaps(rate: float, count: int | None, end: int | None) -> Column:
     return np.arange(most, dtype=np.int64) * np.int64(gap if most > 1 else 0)
 
 
-def _burst(count: int | None) -> Column:
+def closed_loop(spec: ArrivalSpec | None, seed: int, count: int) -> ClosedLoop | None:
+    """Return the users of a closed loop, and how long they think before each request."""
+    if not isinstance(spec, ClosedLoopArrivals):
+        return None
+    mean = spec.think_s * TICKS_PER_SECOND
+    if spec.think == "constant" or mean == 0:
+        return ClosedLoop(spec.users, np.full(count, round(mean), dtype=np.int64))
+    drawn = stream(seed, "workload", "think").standard_exponential(count)
+    return ClosedLoop(spec.users, np.rint(drawn * mean).astype(np.int64))
+
+
+def _burst(count: int | None, what: str) -> Column:
     if count is None:
-        raise InputError("a burst never ends: give limit.requests", "workload.limit")
+        raise InputError(f"{what} never ends: give limit.requests", "workload.limit")
     return np.zeros(count, dtype=np.int64)
 
 

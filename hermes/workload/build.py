@@ -14,6 +14,7 @@ from hermes.errors import InputError, UnknownNameError
 from hermes.scenario.arrivals import (
     ArrivalSpec,
     BurstArrivals,
+    ClosedLoopArrivals,
     DiurnalArrivals,
     PiecewiseArrivals,
     RampUpArrivals,
@@ -29,7 +30,7 @@ from hermes.scenario.workload import (
     TraceRequests,
     WorkloadSpec,
 )
-from hermes.workload.arrivals import arrival_ticks
+from hermes.workload.arrivals import arrival_ticks, closed_loop
 from hermes.workload.choices import choose
 from hermes.workload.drawn import draw_requests
 from hermes.workload.servegen import generate
@@ -94,6 +95,7 @@ def build_workload(
         requests.priority,
         requests.prefixes,
         requests.session,
+        closed_loop=closed_loop(spec.arrivals, seed, count),
     )
 
 
@@ -218,6 +220,8 @@ def _described(spec: WorkloadSpec, requests: _Requests) -> str:
     count = len(requests.arrival_ticks)
     seconds = ticks_to_seconds(int(requests.arrival_ticks[-1]))
     noun = "request" if count == 1 else "requests"
+    if isinstance(spec.arrivals, ClosedLoopArrivals):
+        return f"{count:,} {noun}: {requests.source}, {_arriving(spec.arrivals)}"
     return f"{count:,} {noun} in {seconds:,.1f} s: {requests.source}, {_arriving(spec.arrivals)}"
 
 
@@ -229,6 +233,8 @@ def _arriving(spec: ArrivalSpec | None) -> str:
             said = f"at its own times with {scale:g} times the rate"
         case BurstArrivals():
             said = "all at once"
+        case ClosedLoopArrivals(users=users, think_s=think):
+            said = f"asked by {users:,} users who think for {think:g} s"
         case PiecewiseArrivals(pieces=pieces):
             said = f"Poisson arrivals in {len(pieces)} pieces"
         case RampUpArrivals(start_rate_per_s=start, end_rate_per_s=end, strategy=strategy):

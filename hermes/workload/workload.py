@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,19 @@ class Prefixes:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ClosedLoop:
+    """Users who ask, wait for the answer, think, and ask again.
+
+    Attributes:
+        users: How many.
+        think_ticks: How long a user thinks before each request.
+    """
+
+    users: int
+    think_ticks: Column
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Workload:
     """Requests in order of arrival; a request's id is its position. The columns are read-only.
 
@@ -67,6 +80,8 @@ class Workload:
         prefixes: What each prompt begins with, for prefix caches; None where nothing is shared.
         session: Which session each is a turn of, -1 where of none; None where there are none.
         attributes: Further whole numbers of each, by name, for pipelines to go by.
+        closed_loop: The users who ask one after another; the arrivals are all 0 then, and known
+            when they have happened. None where requests come by themselves.
     """
 
     arrival_ticks: Column
@@ -79,6 +94,7 @@ class Workload:
     prefixes: Prefixes | None = None
     session: Column | None = None
     attributes: Mapping[str, Column] = field(default_factory=dict)
+    closed_loop: ClosedLoop | None = None
 
     def __post_init__(self) -> None:
         columns = self._columns()
@@ -92,6 +108,28 @@ class Workload:
     def __len__(self) -> int:
         return len(self.arrival_ticks)
 
+    def first(self, count: int) -> Workload:
+        """Return the first so many requests, as a limit on them would have left them."""
+        cut: dict[str, Any] = {
+            column.name: value[:count]
+            for column in fields(self)
+            if isinstance(value := getattr(self, column.name), np.ndarray)
+        }
+        prefixes = self.prefixes
+        if prefixes is not None:
+            prefixes = replace(prefixes, ids=prefixes.ids[:count])
+        loop = self.closed_loop
+        if loop is not None:
+            loop = ClosedLoop(loop.users, loop.think_ticks[:count])
+        kept = {name: column[:count] for name, column in self.attributes.items()}
+        return replace(self, prefixes=prefixes, attributes=kept, closed_loop=loop, **cut)
+
+    def with_writable_arrivals(self) -> Workload:
+        """Return the same requests, their arrivals a copy that a simulation may fill in."""
+        copy = replace(self, arrival_ticks=self.arrival_ticks.copy())
+        copy.arrival_ticks.setflags(write=True)
+        return copy
+
     def digest(self) -> str:
         """Return the SHA-256 of the columns and pipeline names: equal means equal traffic."""
         total = hashlib.sha256("\0".join(self.pipeline_names).encode())
@@ -102,6 +140,10 @@ class Workload:
         for name, column in self.attributes.items():
             total.update(f"attribute.{name}".encode())
             total.update(np.ascontiguousarray(column, dtype="<i8").tobytes())
+        if self.closed_loop is not None:
+            total.update(f"closed loop of {self.closed_loop.users}".encode())
+            think = np.ascontiguousarray(self.closed_loop.think_ticks, dtype="<i8")
+            total.update(think.tobytes())
         if self.prefixes is not None:
             total.update(repr((self.prefixes.block_tokens, self.prefixes.ids)).encode())
         return total.hexdigest()

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from hermes.cluster import DataFile, Trial, TrialSetup, run_trial
-from hermes.cluster.data import digest_of
+from hermes.cluster.data import digest_of, with_content
 from hermes.cluster.time_limit import OutOfTimeError, time_limit
 from hermes.metrics import METRICS
 from hermes.sim import simulate
@@ -107,7 +107,7 @@ def test_a_trace_changed_under_a_running_study_is_noticed(tmp_path):
 def test_a_worker_without_the_file_uses_the_copy_that_came_along(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     path = trace(tmp_path, 9)
-    file = DataFile("trace.csv", digest_of(path), path.read_bytes())
+    (file,) = with_content((DataFile("trace.csv", digest_of(path), None, "file"),), tmp_path)
     path.unlink()
     assert traced_row(tmp_path, file)["output_tokens"] == 14
     trace(tmp_path, 70)

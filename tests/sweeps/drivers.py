@@ -12,12 +12,11 @@ from pathlib import Path
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _CODE = """
 import sys
-from pathlib import Path
 from hermes.sweeps import Pace, load_study
 from hermes.sweeps.run import RunOptions, run
 study, out, rows = sys.argv[1:]
 outcome = run(
-    load_study(study), Path(out),
+    load_study(study), out,
     RunOptions(workers=0, resume=True, quiet=True, pace=Pace(rows=int(rows), seconds=60)),
 )
 sys.exit(outcome.exit_code or 0)
@@ -25,7 +24,7 @@ sys.exit(outcome.exit_code or 0)
 PATIENCE_S = 60.0
 
 
-def start(study: Path, out: Path, rows_a_part: int = 1) -> subprocess.Popen[bytes]:
+def start(study: Path, out: Path | str, rows_a_part: int = 1) -> subprocess.Popen[bytes]:
     """Start a driver that goes on with whatever *out* holds."""
     return subprocess.Popen(
         [sys.executable, "-c", _CODE, str(study), str(out), str(rows_a_part)],

@@ -122,6 +122,7 @@ def count_sentence(report: Report) -> str:
     """Return how many trials there were and what became of them."""
     counts = report.counts
     told = {
+        "stopped early": counts.get("pruned", 0),
         "could not exist": counts["infeasible"],
         "failed": counts["failed"],
         "ran out of time": counts["timeout"],

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from hermes.errors import InputError
 from hermes.results.pareto import answerable, knee_point, pareto_front
+from hermes.results.place import open_place
 from hermes.results.report.importance import explained_share, parameter_importance
 from hermes.results.report.wording import plain, short_names
 from hermes.results.schema import PARAMETER_PREFIX, STATUSES, parameter_column
@@ -86,13 +87,13 @@ def gather_report(folder: str | Path) -> Report:
     """
     study = open_study(folder)
     trials = read_trials(folder)
-    objectives = _objectives(study, Path(folder))
+    objectives = _objectives(study, folder)
     front = pareto_front(trials, objectives)
     completed = trials[trials["status"].eq("completed")]
     parameters, fixed = _parameters(trials)
     constraints = tuple(plain(text, 120) for text in _texts(study.get("constraints")))
     return Report(
-        name=plain(study.get("name") or Path(folder).name),
+        name=plain(study.get("name") or PurePosixPath(folder).name),
         question=plain(study.get("question") or "", 300),
         objectives=objectives,
         constraints=constraints,
@@ -113,13 +114,13 @@ def gather_report(folder: str | Path) -> Report:
     )
 
 
-def _objectives(study: Mapping[str, object], folder: Path) -> dict[str, str]:
+def _objectives(study: Mapping[str, object], folder: str | Path) -> dict[str, str]:
     objectives = study.get("objectives")
     if not isinstance(objectives, dict) or not objectives:
         raise InputError(
             "the study names no objectives; expected {metric: minimize | maximize}",
             "objectives",
-            str(folder / "study.json"),
+            str(open_place(folder).at("study.json")),
         )
     return {str(name): str(direction) for name, direction in objectives.items()}
 

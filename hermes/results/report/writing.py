@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hermes.results.files import Files, explained, replace_file
+from hermes.results.files import explained
+from hermes.results.place import open_place
 from hermes.results.report.contents import gather_report
 from hermes.results.report.html import html_page
 from hermes.results.report.markdown import markdown_page
@@ -13,13 +14,13 @@ from hermes.results.report.png import pareto_png
 __all__ = ["write_report"]
 
 
-def write_report(folder: str | Path) -> dict[str, Path]:
+def write_report(folder: str | Path) -> dict[str, Path | str]:
     """Write `report.html`, `report.md` and `pareto.png` into a study's folder.
 
     Existing reports are replaced atomically. Needs no lock: a running study can be reported.
 
     Returns:
-        The paths written, under `html`, `md` and `png`.
+        The paths or URLs written, under `html`, `md` and `png`.
     """
     report = gather_report(folder)
     contents = {
@@ -27,10 +28,10 @@ def write_report(folder: str | Path) -> dict[str, Path]:
         "md": ("report.md", markdown_page(report).encode()),
         "png": ("pareto.png", pareto_png(report)),
     }
+    place = open_place(folder)
     paths = {}
     for kind, (name, content) in contents.items():
-        path = Path(folder) / name
-        with explained("write", path):
-            replace_file(Files(), path, content)
-        paths[kind] = path
+        with explained("write", place.at(name)):
+            place.replace(name, content)
+        paths[kind] = place.at(name)
     return paths

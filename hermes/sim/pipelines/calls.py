@@ -142,7 +142,7 @@ class GenerateStep:
         prefix = self._prefix(walk, call, replica.engine.limits.block_size)
         arrival = int(world.workload.arrival_ticks[request])
         return world.coordinator.sequence(
-            world.number(), request, arrival, call.prompt, call.output, prefix
+            world.number(), request, walk.arrival, call.prompt, call.output, prefix
         )
 
     def _prefix(self, walk: Walk, call: _Call, block_size: int) -> tuple[Hashable, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from hermes.sim.pipelines.context import Context
@@ -81,6 +81,7 @@ class Walk:
 
     Attributes:
         request: Its number in the workload.
+        arrival: Tick at which it came.
         context: Tokens gathered so far.
         place: Loop rounds and branches it is in.
         at: Number of the replica or station that has its data; -1: outside.
@@ -97,6 +98,7 @@ class Walk:
 
     request: int
     context: Context
+    arrival: int = 0
     place: Place = ()
     at: int = -1
     documents: tuple[Documents, ...] = ()
@@ -112,8 +114,8 @@ class Walk:
     def branch(self, number: int) -> Walk:
         """Return a branch that starts where this walk is."""
         place = (*self.place, number)
-        return Walk(
-            self.request, self.context, place, self.at, self.documents, self.answer, self.right
+        return replace(
+            self, place=place, visits=[], preemptions=0, generated=0, reused=0, fetched=0
         )
 
     def read_documents(self, number: Callable[[], int]) -> None:

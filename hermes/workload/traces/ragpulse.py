@@ -26,7 +26,7 @@ from hermes.workload.traces.registry import trace_reader
 from hermes.workload.traces.row import TraceRow
 from hermes.workload.traces.source import TraceSource
 
-__all__ = ["read_ragpulse"]
+__all__ = ["dictionary_names", "read_ragpulse"]
 
 _FIELDS = ("timestamp", "input_length", "output_length", "hash_ids", "session_id")
 _PARTS = {
@@ -45,6 +45,11 @@ def read_ragpulse(source: TraceSource) -> Iterator[TraceRow]:
     folder = source.path.parent
     lengths = {part: _dictionary(folder, *names) for part, names in _PARTS.items()}
     return in_order_of_time(source, _rows(source, lengths))
+
+
+def dictionary_names() -> tuple[str, ...]:
+    """Return the file names that dictionaries beside a trace may have."""
+    return tuple(f"{file}.jsonl{end}" for file, _ in _PARTS.values() for end in ("", ".gz"))
 
 
 def _rows(source: TraceSource, lengths: dict[str, dict[int, int]]) -> Iterator[TraceRow]:
