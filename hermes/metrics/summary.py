@@ -24,14 +24,15 @@ _JOULES_PER_KWH = 3.6e6
 
 @dataclass(frozen=True, slots=True)
 class FleetUse:
-    """What the replicas did, and what they cost."""
+    """What the replicas did, and what they cost; how many there were on average."""
 
-    devices: int
+    devices: float
     usd_per_hour: float | None  # None where a device has no price
-    replicas: int
+    replicas: float
     steps: int
     busy_ticks: int
     joules: float | None = None  # None where a device has no TDP
+    availability: float = 1.0  # share of the time that replicas were to serve, and did
 
 
 def summarize(
@@ -106,6 +107,7 @@ def _ms(ticks: NDArray[np.int64]) -> NDArray[np.float64]:
 def _rates(requests: RequestColumns, good: int, fleet: FleetUse) -> dict[str, Number]:
     done = requests.completed
     total, completed = len(done), int(np.count_nonzero(done))
+    failed = int(np.count_nonzero(requests.failed))
     prompt = int(requests.prompt_tokens[done].sum())
     output = int(requests.generated_tokens[done].sum())
     ticks = int(requests.finished.max() - requests.arrival.min()) if completed else 0
@@ -135,10 +137,14 @@ def _rates(requests: RequestColumns, good: int, fleet: FleetUse) -> dict[str, Nu
         "cost_per_million_output_tokens": price_per_million(output),
         "cost_per_million_tokens": price_per_million(prompt + output),
         "devices": fleet.devices,
+        "device_hours": fleet.devices * seconds / 3600,
         "utilization": busy_share,
+        "availability": fleet.availability,
         "requests": total,
         "completed": completed,
-        "rejected": total - completed,
+        "rejected": total - completed - failed,
+        "failed": failed,
+        "retries": int(requests.retries.sum()),
         "preemptions": int(requests.preemptions.sum()),
         "duration_s": seconds,
         "prompt_tokens": prompt,

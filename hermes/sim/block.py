@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hermes.costs.step import StepCost
 
-__all__ = ["Block", "Run", "decode_block", "one_step", "steps_reaching"]
+__all__ = ["Block", "Run", "decode_block", "one_step", "steps_reaching", "ticks_of"]
 
 
 class Run(NamedTuple):
@@ -68,6 +68,16 @@ def decode_block(costs: StepCost, sequences: int, context_tokens: int, steps: in
         limit, base, slope = costs.decode_segment(sequences, context_tokens)
         delta = slope * sequences
         first = base + slope * context_tokens
+
+
+def ticks_of(runs: tuple[Run, ...], steps: int) -> int:
+    """Return how long the first `steps` steps take."""
+    passed = 0
+    for run in runs:
+        inside = min(steps, run.steps)
+        passed += run.ticks(inside)
+        steps -= inside
+    return passed
 
 
 def steps_reaching(runs: tuple[Run, ...], ticks: int) -> tuple[int, int]:

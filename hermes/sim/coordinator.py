@@ -15,6 +15,7 @@ from simpy import Event
 from hermes.errors import SimulationError
 from hermes.sim.clock import Clock
 from hermes.sim.hand_off import HandOff
+from hermes.sim.operations.attempts import Lost, serve
 from hermes.sim.pipelines.signal import Waitable, start
 from hermes.sim.pipelines.walk import Rejected, Walk
 from hermes.sim.replica import Replica
@@ -87,6 +88,8 @@ class Coordinator:
 
     def finished(self, replica: Replica, sequence: Sequence, now: int) -> None:
         """Hear that a sequence got its last token at tick `now`."""
+        if not replica.accepting:
+            replica.settle()
         if sequence.done is not None:
             sequence.last_token = now
             sequence.done.give((replica, sequence))
@@ -98,6 +101,12 @@ class Coordinator:
             self._on_finished(sequence.request_id, sequence.arrival, first, now + front_end)
         if self._users is not None:
             self._users.answered(front_end)
+
+    def lost(self, replica: Replica, sequence: Sequence) -> None:
+        """Hear that a sequence was lost with its replica."""
+        if sequence.done is None:
+            raise SimulationError(f"{sequence} was on a replica that could not be lost")
+        sequence.done.give(Lost(replica, sequence))
 
     def prefilled(self, replica: Replica, sequence: Sequence, now: int) -> None:
         """Hand a request over to the decode replicas."""
@@ -143,6 +152,9 @@ class Coordinator:
 
     def _admit(self, route: Route, request: int, now: int, prompt: int, output: int) -> None:
         routed = RoutedRequest(request, prompt, output, self._workload)
+        if route.gate is not None:
+            start(self._attempt(route, routed))
+            return
         pick = route.pick(now, routed)
         replica = pick.replica
         if replica is None:
@@ -155,6 +167,31 @@ class Coordinator:
         sequence.route, sequence.routed = route, routed
         sequence.hand_off = pick.hand_off
         replica.submit(sequence)
+
+    def _attempt(self, route: Route, routed: RoutedRequest) -> Generator[Waitable, Any, None]:
+        """Have a plain request served by replicas that come and go."""
+        env, request, log = self._env, routed.number, self.log
+        arrival = env.now
+
+        def build(replica: Replica) -> Sequence:
+            prefix = routed.prefix_keys(replica.engine.limits.block_size)
+            tokens = routed.prompt_tokens, routed.output_tokens
+            return self.sequence(request, request, arrival, *tokens, prefix)
+
+        try:
+            served = yield from serve(env, log, route, routed, build)
+        except Rejected as ending:
+            log.ended(request, ending)
+            self._answered()
+            return
+        front_end = served.replica.front_end_ticks
+        sequence, now = served.sequence, env.now
+        log.routed(request, served.first.index)
+        log.called(sequence, now, front_end)
+        if self._on_finished is not None:
+            self._on_finished(request, arrival, sequence.first_token + front_end, now + front_end)
+        if self._users is not None:
+            self._users.answered(front_end)
 
     def sequence(
         self,
@@ -191,7 +228,7 @@ class Coordinator:
         except Rejected as rejected:
             for visit in walk.visits:
                 self.log.visited(request, visit, critical=False)
-            self.log.rejected(request, rejected.reason)
+            self.log.ended(request, rejected)
             self._answered()
             return
         now = self._env.now

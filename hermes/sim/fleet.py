@@ -14,6 +14,7 @@ from hermes.sim.deployment import ClientPlan, Deployment, RoutePlan
 from hermes.sim.engine import Engine
 from hermes.sim.hand_off import HandOff
 from hermes.sim.network import FlowNetwork
+from hermes.sim.operations.operator import Operator
 from hermes.sim.pipelined import PipelinedReplica, PipelineShape
 from hermes.sim.replica import Observer, Replica, ReplicaListener, ReplicaSetup
 from hermes.sim.route import Route
@@ -97,14 +98,25 @@ def build_route(
     plan: RoutePlan,
     seed: int,
     name: str,
+    operator: Operator,
 ) -> Route:
-    """Return the route of a stage's calls; `name` is that of its routing policy's random stream."""
+    """Return the route of a stage's calls.
+
+    Args:
+        network: What KV flows over.
+        deployment: The clients.
+        pools: Their replicas.
+        plan: The route.
+        seed: Of the scenario.
+        name: Of its routing policy's random stream.
+        operator: Knows which replicas are up.
+    """
     replicas = _replicas(pools, plan)
     limits = {(r.engine.limits.max_model_len, r.engine.limits.num_blocks) for r in replicas}
     policy = plan.policy(stream(seed, "routing", name))
     uniform = len(limits) == 1
     if plan.decode is None:
-        return Route(replicas, policy, uniform)
+        return Route(replicas, policy, uniform, gate=operator.gate(replicas, None))
     clients = {client.name: client for client in deployment.clients}
     prefill, decode = clients[plan.clients[0]], clients[plan.decode.clients[0]]
     hand_off = HandOff(
@@ -115,7 +127,8 @@ def build_route(
         prefill.kv_bytes_per_token,
         decode.overflow_tokens,
     )
-    return Route(replicas, policy, uniform, hand_off, prefill.overflow_tokens)
+    gate = operator.gate(replicas, hand_off)
+    return Route(replicas, policy, uniform, hand_off, prefill.overflow_tokens, gate)
 
 
 def _replicas(pools: Pools, plan: RoutePlan) -> tuple[Replica, ...]:

@@ -14,6 +14,7 @@ from hermes.costs.memory import (
     num_gpu_blocks,
     resolve_dtype,
     resolve_kv_dtype,
+    weight_bytes_per_device,
 )
 from hermes.costs.step import StepCost
 from hermes.errors import InfeasibleError, InputError
@@ -22,6 +23,7 @@ from hermes.scenario.scenario import Scenario
 from hermes.sim.batching import BATCHING, BatchingPolicy
 from hermes.sim.limits import EngineLimits
 from hermes.sim.looking import looked_up
+from hermes.sim.operations.plan import OperationsPlan, plan_operations
 from hermes.sim.queues import QUEUE_ORDERS, QueueOrder
 from hermes.sim.speculation.plan import (
     DraftModel,
@@ -63,6 +65,7 @@ class ClientPlan:
     hop_seconds_per_token: float = 0.0
     speculation: SpeculationPlan | None = None
     quality: Mapping[str, float] | None = None  # share of right answers, by difficulty class
+    operations: OperationsPlan | None = None
 
     @property
     def devices(self) -> int:
@@ -111,6 +114,8 @@ def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | Non
             "serves",
         )
     _check_pipeline(spec, model)
+    weights = weight_bytes_per_device(model, dtype, spec.tensor_parallel_size)
+    operations = plan_operations(spec, weights * spec.tensor_parallel_size)
     price = spec.usd_per_device_hour
     return ClientPlan(
         name=name,
@@ -120,7 +125,7 @@ def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | Non
         dtype=dtype,
         kv_dtype=kv_dtype,
         tensor_parallel_size=spec.tensor_parallel_size,
-        replicas=spec.replicas,
+        replicas=spec.autoscale.max if spec.autoscale else spec.replicas,
         limits=limits,
         batching=batching,
         order=order,
@@ -135,6 +140,7 @@ def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | Non
         hop_latency_s=_HOP_LATENCY_S,
         hop_seconds_per_token=_hop_seconds_per_token(spec, model, device),
         quality=_quality(spec, scenario.workload.difficulty),
+        operations=operations,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from hermes.sim.registry import Registry
@@ -40,6 +40,13 @@ class WaitingQueue(Protocol):
 
     def pop_head(self) -> Sequence:
         """Remove and return the head."""
+
+    def remove(self, sequence: Sequence, /) -> None:
+        """Remove one that waits.
+
+        Raises:
+            ValueError: it does not.
+        """
 
 
 class FirstComeFirstServed(deque[Sequence]):
@@ -83,6 +90,11 @@ class RankedQueue:
     def pop_head(self) -> Sequence:
         """Remove and return the head."""
         return heappop(self._heap)[1]
+
+    def remove(self, sequence: Sequence, /) -> None:
+        """Remove one that waits; see `WaitingQueue`."""
+        self._heap.remove((sequence.rank, sequence))
+        heapify(self._heap)
 
 
 class QueueOrder(ABC):

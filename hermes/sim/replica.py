@@ -18,7 +18,7 @@ from hermes.costs.step import StepCost
 from hermes.errors import SimulationError
 from hermes.metrics.gaps import TokenGaps
 from hermes.sim.batching import BatchingPolicy
-from hermes.sim.block import Block, Run, decode_block, one_step, steps_reaching
+from hermes.sim.block import Block, Run, decode_block, one_step, steps_reaching, ticks_of
 from hermes.sim.clock import Alarm, Clock, begin_priority, end_priority
 from hermes.sim.engine import Engine
 from hermes.sim.lane import Batch
@@ -101,6 +101,9 @@ class Replica:
         self.steps = 0
         self.busy_ticks = 0
         self.computed_tokens = 0
+        self.up = True  # it can be sent sequences
+        self.accepting = True  # it is to be sent any
+        self.on_empty: Callable[[], None] | None = None  # called when it is, perhaps more than once
         self._env = env
         self._policy = setup.policy
         self.costs = setup.costs
@@ -114,6 +117,7 @@ class Replica:
         self._end, self._begin = end_priority(index), begin_priority(index)
         self._idle: Alarm | None = None
         self._alarm: Alarm | None = None  # the end of the block under way
+        self._batch = Batch()  # of the block under way
         self._block: tuple[Run, ...] = ()
         self._block_steps = 0
         self._block_start = 0
@@ -121,7 +125,7 @@ class Replica:
         self._early_blocks = 0  # that were taken for the block under way before it ends
         self._barren_steps = 0  # since a token was sampled
         self._stalled: list[tuple[int, int]] = []  # (tick of latest token, sequences) while waiting
-        env.process(self._run())
+        self._process = env.process(self._run())
 
     # -- what others see ------------------------------------------------------------------------
 
@@ -195,7 +199,7 @@ class Replica:
                 yield self._idling()
             elif env.peek() == env.now:
                 yield Alarm(env).set(0, self._begin)  # let all else of this tick happen first
-            batch = self._form()
+            batch = self._batch = self._form()
             if not batch:
                 yield self._idling()  # all that waits, waits for KV to come or go
                 continue
@@ -206,7 +210,7 @@ class Replica:
             if self._layerwise:
                 self._announce_prompts(batch, env.now + ticks)
             yield self._alarm
-            self._finish_block(batch)
+            self._finish_block(batch, env.now)
 
     def _idling(self) -> Alarm:
         self._idle = Alarm(self._env)
@@ -244,7 +248,7 @@ class Replica:
 
     def _may_form_nothing(self) -> bool:
         """Whether it is in order that nothing can run: all that waits, waits for a transfer."""
-        return bool(self.engine.holdings.parked)
+        return bool(self.engine.holdings.parked) or not self.engine.has_work
 
     def _durations(self, batch: Batch) -> Block:
         engine = self.engine
@@ -272,8 +276,8 @@ class Replica:
             batch.decodes, decode_context, tokens, context, pairs, rows + batch.decodes
         )
 
-    def _finish_block(self, batch: Batch) -> None:
-        now, steps = self._env.now, self._block_steps
+    def _finish_block(self, batch: Batch, now: int) -> None:
+        steps = self._block_steps
         self.steps += steps
         self.busy_ticks += now - self._block_start
         self.computed_tokens += batch.decodes * steps
@@ -313,6 +317,81 @@ class Replica:
                 "preempt each other in turn, for ever, as they would in vLLM; leave "
                 "scheduler_reserve_full_isl on, or give the replica more KV blocks"
             )
+
+    # -- outages --------------------------------------------------------------------------------
+
+    def withdraw(self, sequence: Sequence) -> bool:
+        """Take a sequence out of the queue; return false when it does not wait there."""
+        if not self.engine.withdraw(sequence):
+            return False
+        self.disturb()  # whoever is next may fit
+        self.settle()
+        return True
+
+    def crash(self) -> list[Sequence]:
+        """Stop at once, with a cold cache; return the sequences that were here.
+
+        Steps that ended before now count, and the one under way is lost, whether or not it ends at
+        this very tick. Sequences whose KV is on its way from here or to here are not returned.
+        """
+        now = self._env.now
+        self._fall_silent()
+        latest = self._latest_tokens(self._drop_step(now))
+        lost = []
+        for lane, tick in enumerate(latest):
+            lost += self.engine.lose_running(lane, tick)
+        lost += self.engine.lose_others()
+        self._stalled.clear()
+        for sequence in lost:
+            sequence.begin_preemption(now)
+        return lost
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is here, nor on its way from here or to here."""
+        engine = self.engine
+        return not (engine.has_work or engine.holdings.parked)
+
+    def settle(self) -> None:
+        """Tell whoever waits for it to be empty, if it is."""
+        if self.on_empty is not None and self.empty:
+            self.on_empty()
+
+    def busy_until(self, now: int) -> int:
+        """Return the ticks it has computed before `now`, the step under way included."""
+        return self.busy_ticks + (now - self._block_start if self._block_steps else 0)
+
+    def restart(self) -> None:
+        """Take requests again."""
+        self._process = self._env.process(self._run())
+
+    def _fall_silent(self) -> None:
+        """Forget what the process waits for, so that it never goes on."""
+        for event in (self._process.target, self._alarm):
+            if event is not None and event.callbacks:
+                event.callbacks = []
+        self._idle = self._alarm = None
+
+    def _drop_step(self, now: int) -> int:
+        """Book the steps that ended before `now`; return the tick at which the next one began."""
+        if not self._block_steps:
+            return now
+        begun = self._block_start
+        steps, _ = steps_reaching(self._block, now - begun)
+        if steps > 1:
+            self._block_steps = steps - 1
+            begun += ticks_of(self._block, steps - 1)
+            self._finish_block(self._batch, begun)
+        elif self._early_blocks:
+            self.engine.pool.give_back(self._early_blocks)
+            self._early_blocks = 0
+        self._block_steps = 0
+        self.busy_ticks += now - begun
+        return begun
+
+    def _latest_tokens(self, begun: int) -> list[int]:
+        """Return, by lane, when decodes got their latest token; the step under way began then."""
+        return [self._latest_decode(begun)]
 
     # -- cutting a block ------------------------------------------------------------------------
 

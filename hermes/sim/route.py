@@ -6,6 +6,7 @@ from collections.abc import Sequence as Sequence_
 from dataclasses import dataclass
 
 from hermes.sim.hand_off import HandOff
+from hermes.sim.operations.gate import Gate
 from hermes.sim.replica import Replica
 from hermes.sim.routing import RoutedRequest, RoutingPolicy
 
@@ -19,7 +20,7 @@ class Pick:
     Attributes:
         replica: The one chosen; None where none could ever serve the call.
         hand_off: Whether it goes on elsewhere once the prompt is done.
-        reason: Why there is none.
+        reason: Why there is none; empty where one may come up that could.
     """
 
     replica: Replica | None
@@ -38,6 +39,7 @@ class Route:
         hand_off: Takes over when the prompt is done; None where replicas serve whole calls.
         overflow_tokens: Pending prompt tokens of every replica above which an idle decode replica
             takes a call whole; None: never.
+        gate: Says which replicas take calls at present; None: all of them, always.
     """
 
     replicas: tuple[Replica, ...]
@@ -45,11 +47,14 @@ class Route:
     uniform: bool
     hand_off: HandOff | None = None
     overflow_tokens: int | None = None
+    gate: Gate | None = None
 
     def pick(self, now: int, request: RoutedRequest) -> Pick:
         """Choose a replica for a call."""
         prompt, output = request.prompt_tokens, request.output_tokens
         candidates, reason = self._candidates(prompt, output)
+        if candidates and self.gate is not None:
+            candidates, reason = self._open(self.gate, candidates, request, now)
         if not candidates:
             return Pick(None, reason=reason)
         one = len(candidates) == 1
@@ -58,6 +63,16 @@ class Route:
         if helper is not None:
             return Pick(helper)
         return Pick(replica, self.hand_off is not None)
+
+    def _open(
+        self, gate: Gate, replicas: Sequence_[Replica], request: RoutedRequest, now: int
+    ) -> tuple[Sequence_[Replica], str]:
+        """Return those of the replicas that take a call now, or why none does."""
+        prompt, output, hand_off = request.prompt_tokens, request.output_tokens, self.hand_off
+        up = [replica for replica in replicas if replica.accepting]
+        if hand_off is not None:
+            up = [replica for replica in up if hand_off.targets(replica, prompt, output)]
+        return gate.takers(up, prompt, now)
 
     def _candidates(self, prompt: int, output: int) -> tuple[Sequence_[Replica], str]:
         """Return the replicas that could serve a call, or why there is none."""
@@ -76,7 +91,7 @@ class Route:
         able = [replica for replica in self.replicas if not replica.engine.rejection(prompt, 1)]
         if not able:
             return able, self.replicas[0].engine.rejection(prompt, 1)
-        paired = [replica for replica in able if hand_off.targets(replica, prompt, output)]
+        paired = [replica for replica in able if hand_off.able(replica, prompt, output)]
         return paired, "no_decode_replica_holds_it"
 
     def _helper(self, replicas: Sequence_[Replica], prompt: int, output: int) -> Replica | None:

@@ -137,6 +137,15 @@ class SchedulerState:
         self._enqueue(sequence)
         self.waiting.push(sequence)
 
+    def withdraw(self, sequence: Sequence) -> bool:
+        """Take a sequence out of the queue; return false when it is not there."""
+        try:
+            self.waiting.remove(sequence)
+        except ValueError:
+            return False
+        self._uncount(sequence)
+        return True
+
     def could_admit(self, sequence: Sequence) -> bool:
         """Whether there is a place, and perhaps room, for a sequence at the head of the queue."""
         if self.num_running >= self.limits.max_num_seqs:
@@ -181,6 +190,12 @@ class SchedulerState:
 
     def _leave_queue(self, sequence: Sequence) -> None:
         self.waiting.pop_head()
+        self.queued_blocks += -sequence.target // self.limits.block_size
+        self.queued_tokens -= sequence.target
+        self.queued_output_tokens -= sequence.final_context + 1 - sequence.target
+
+    def _uncount(self, sequence: Sequence) -> None:
+        """Count a sequence no more that has left the queue from another place than its head."""
         self.queued_blocks += -sequence.target // self.limits.block_size
         self.queued_tokens -= sequence.target
         self.queued_output_tokens -= sequence.final_context + 1 - sequence.target

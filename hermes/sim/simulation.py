@@ -6,16 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hermes.metrics import FleetUse, RequestColumns, TokenGaps, summarize
+from hermes.metrics import RequestColumns, TokenGaps, summarize
 from hermes.metrics.summary import Number
 from hermes.scenario.scenario import Scenario
 from hermes.scenario.units import seconds_to_ticks
 from hermes.sim.clock import Clock
 from hermes.sim.coordinator import Coordinator
 from hermes.sim.deployment import Deployment, resolve
-from hermes.sim.energy import fleet_joules
 from hermes.sim.fleet import RunOptions, start_replicas
 from hermes.sim.laws import check_drained
+from hermes.sim.operations.operator import Operator
+from hermes.sim.operations.use import fleet_use
 from hermes.sim.replica import Observer
 from hermes.sim.request_log import RequestLog
 from hermes.sim.users import own_arrivals
@@ -94,23 +95,19 @@ def simulate_deployment(
     coordinator = Coordinator(env, workload, log, ttft_ticks, on_finished)
     options = RunOptions(fast_forward, check, observer)
     pools = start_replicas(env, deployment, coordinator, options, scenario.seed)
-    ways, stations = build_ways(env, scenario, deployment, workload, coordinator, pools)
+    operator = Operator(env, deployment, pools, coordinator, scenario.seed)
+    ways, stations = build_ways(env, scenario, deployment, workload, coordinator, pools, operator)
     coordinator.start(ways)
     env.run()
+    while operator.give_up():
+        env.run()
     replicas = [replica for pool in pools.values() for replica in pool]
     for replica in replicas:
         check_drained(replica.engine)
     names = tuple(f"{name}/{i}" for name, pool in pools.items() for i in range(len(pool)))
     served = tuple(f"{name}/{i}" for name, pool in stations.items() for i in range(len(pool)))
     requests = log.columns(names, (*names, *served))
-    fleet = FleetUse(
-        devices=deployment.devices,
-        usd_per_hour=deployment.usd_per_hour,
-        replicas=len(replicas),
-        steps=sum(replica.steps for replica in replicas),
-        busy_ticks=sum(replica.busy_ticks for replica in replicas),
-        joules=fleet_joules(deployment, pools, stations, requests),
-    )
+    fleet = fleet_use(deployment, pools, stations, operator.instances, requests)
     gaps = tuple(replica.gaps for replica in replicas)
     summary = summarize(requests, gaps, scenario.slo, fleet)
     return SimulationResult(summary, requests, gaps, deployment.cost_model, workload.source)

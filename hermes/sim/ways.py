@@ -10,6 +10,8 @@ from hermes.sim.coordinator import Coordinator, Walker
 from hermes.sim.deployment import Deployment
 from hermes.sim.fleet import Pools, build_route
 from hermes.sim.network import FlowNetwork
+from hermes.sim.operations.operator import Operator
+from hermes.sim.operations.start_up import store_links
 from hermes.sim.pipelines.build import Builder, require_attributes
 from hermes.sim.pipelines.draws import Draws
 from hermes.sim.pipelines.plan import CallPlan, PipelinePlan
@@ -31,9 +33,11 @@ def build_ways(
     workload: Workload,
     coordinator: Coordinator,
     pools: Pools,
+    operator: Operator,
 ) -> tuple[tuple[Route | Walker, ...], Mapping[str, Sequence[Station]]]:
     """Return the way of each of the workload's pipelines, and the stations on them, started."""
-    network = FlowNetwork(env, deployment.topology.links)
+    links = (*deployment.topology.links, *store_links(deployment.clients))
+    network = FlowNetwork(env, links)
     replicas = sum(len(pool) for pool in pools.values())
     stations = start_stations(env, deployment.stations, deployment.topology, network, replicas)
     world = World(
@@ -51,18 +55,24 @@ def build_ways(
     for name in workload.pipeline_names:
         plan = deployment.pipelines[name]
         require_attributes(plan, tuple(workload.attributes))
-        routes = _routes(network, deployment, pools, plan, scenario.seed)
+        routes = _routes(network, deployment, pools, plan, scenario.seed, operator)
         known = plan.only_call
         if known is not None and all(_quality_of(deployment, c) is None for c in plan.clients):
             ways.append(routes[0])
         else:
             ways.append(builder.walker(plan, routes, first_stage))
         first_stage += len(plan.stage_names)
+    operator.start(network)
     return tuple(ways), stations
 
 
 def _routes(
-    network: FlowNetwork, deployment: Deployment, pools: Pools, plan: PipelinePlan, seed: int
+    network: FlowNetwork,
+    deployment: Deployment,
+    pools: Pools,
+    plan: PipelinePlan,
+    seed: int,
+    operator: Operator,
 ) -> list[Route]:
     """Return the routes of a pipeline's calls; each has a random stream of its own."""
     calls = [leaf for leaf in plan.leaves() if isinstance(leaf, CallPlan)]
@@ -74,6 +84,7 @@ def _routes(
             call.route,
             seed,
             plan.name if call.number == 0 else f"{plan.name}/{call.name}",
+            operator,
         )
         for call in calls
     ]

@@ -167,6 +167,10 @@ class _Queue(WaitingQueue):
         """Remove and return the head."""
         return self._members.pop(self.head.request_id)
 
+    def remove(self, sequence: Sequence) -> None:
+        """Refuse, as vLLM's scheduler has the request; no client asks for this."""
+        raise SimulationError(f"{sequence} cannot be taken from vLLM's queue")
+
     def choose(self, number: int) -> None:
         """Make a waiting sequence the head."""
         self._chosen = number

@@ -198,8 +198,8 @@ class ParallelStep:
         yield join.over
         for branch in branches:
             branch.stopped = True
-        if join.reason:
-            raise Rejected(join.reason)
+        if join.ending is not None:
+            raise join.ending
         self._gather(walk, join.done)
 
     def _gather(self, walk: Walk, done: Sequence[Walk]) -> None:
@@ -246,7 +246,7 @@ class _Join:
     def __init__(self, world: World, over: Signal, wait_for: int) -> None:
         self.over = over
         self.done: list[Walk] = []
-        self.reason = ""
+        self.ending: Rejected | None = None
         self._world = world
         self._wait_for = wait_for
 
@@ -260,7 +260,7 @@ class _Join:
         except Rejected as rejected:
             self._log(branch)
             if not self.over.given:
-                self.reason = rejected.reason
+                self.ending = rejected
                 self.over.give()
             return
         if self.over.given:
