@@ -59,7 +59,7 @@ class Gate:
     def __init__(self, env: Clock, pools: Mapping[int, Pool], replicas: Sequence[Replica]) -> None:
         self._env = env
         self._pools = pools
-        self._held: list[Signal] = []
+        self._held: dict[Signal, bool] = {}  # in order; whether it had begun elsewhere
         plans = [pools[r.index].plan if r.index in pools else None for r in replicas]
         timeouts = [plan.timeout if plan else None for plan in plans]
         finite = [ticks for ticks in timeouts if ticks is not None]
@@ -113,7 +113,7 @@ class Gate:
     def hold(self, since: int, begun: bool) -> Signal:
         """Return what a call waits for that nobody can take: nothing, or an exception."""
         signal = Signal()
-        self._held.append(signal)
+        self._held[signal] = begun
         if self._timeout is not None and not begun:
             expired = self._env.timeout(max(0, since + self._timeout - self._env.now))
             expired.callbacks.append(lambda _: self._let_go(signal))
@@ -126,20 +126,20 @@ class Gate:
 
     def _let_go(self, signal: Signal) -> None:
         if signal in self._held:
-            self._held.remove(signal)
+            del self._held[signal]
             signal.give(Rejected(DEADLINE_PASSED))
 
     def reopen(self) -> None:
         """Let those who wait try again, in order: a replica is up."""
-        held, self._held = self._held, []
+        held, self._held = self._held, {}
         for signal in held:
             signal.give()
 
     def give_up(self) -> bool:
-        """Let those who wait fail, for nobody will ever be up; return whether anybody did."""
-        held, self._held = self._held, []
-        for signal in held:
-            signal.give(Failed(NO_REPLICA_UP))
+        """Send away those who wait, for nobody will ever be up; return whether anybody did."""
+        held, self._held = self._held, {}
+        for signal, begun in held.items():
+            signal.give((Failed if begun else Rejected)(NO_REPLICA_UP))
         return bool(held)
 
 

@@ -91,7 +91,8 @@ def _averaged(
         usd_per_hour=price,
         replicas=replicas,
         steps=use.steps,
-        busy_ticks=use.busy_ticks,
+        # What was computed for requests that were lost may go on after the last end.
+        busy_ticks=min(use.busy_ticks, int(replicas * ticks)),
         joules=use.joules,
         availability=serving / wanted if wanted else 1.0,
     )
