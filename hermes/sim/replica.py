@@ -255,7 +255,8 @@ class Replica:
         if batch.prefills:
             block = one_step(self._mixed_ticks(batch))
         else:
-            steps = engine.repetitions(batch) if batch.repeatable and self._fast_forward else 1
+            alike = batch.repeatable and self._fast_forward and not engine.moved_tokens
+            steps = engine.repetitions(batch) if alike else 1
             block = decode_block(self.costs, batch.decodes, engine.decoding.context, steps)
         if engine.moved_tokens:
             block = one_step(block.ticks + self._move_ticks(engine.moved_tokens))

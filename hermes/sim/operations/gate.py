@@ -37,14 +37,23 @@ class Pool:
         return sum(replica.outstanding_requests() for replica in up) >= places + most
 
     def has_room(self, replica: Replica, prompt_tokens: int, now: int) -> bool:
-        """Whether one more may wait at a replica, or would not have to."""
-        most, limits = self.plan.max_queue, replica.engine.limits
+        """Whether one more may wait at a replica, or would not have to.
+
+        Those do not wait that have a place and KV blocks at the next step.
+        """
+        most, engine = self.plan.max_queue, replica.engine
         if most is None:
             return True
-        if replica.outstanding_requests() >= limits.max_num_seqs + most:
-            return False
-        blocks = replica.committed_blocks(now) + limits.blocks_for(prompt_tokens)
-        return blocks <= limits.num_blocks or len(replica.engine.waiting) < most
+        limits, waiting = engine.limits, len(engine.waiting)
+        places = limits.max_num_seqs - engine.num_running
+        free = limits.num_blocks + engine.queued_blocks - replica.committed_blocks(now)
+        for call in engine.waiting:
+            free -= limits.blocks_for(call.target)
+            if not places or free < 0:
+                return waiting < most
+            places -= 1
+            waiting -= 1
+        return (places > 0 and limits.blocks_for(prompt_tokens) <= free) or waiting < most
 
 
 class Gate:

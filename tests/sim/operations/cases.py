@@ -121,9 +121,7 @@ ticks = st.integers(0, 2000).map(lambda ms: ms * MS)
 @st.composite
 def failure_plans(draw: st.DrawFn, replicas: int) -> FailurePlan:
     notice = st.none() | st.just(0) | ticks
-    planned = st.builds(
-        OutagePlan, st.integers(0, replicas - 1), ticks, st.none() | ticks, notice
-    )
+    planned = st.builds(OutagePlan, st.integers(0, replicas - 1), ticks, st.none() | ticks, notice)
     random = draw(st.booleans())
     return FailurePlan(
         mtbf_s=draw(st.sampled_from([0.05, 0.3, 2.0])) if random else None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from hermes.sim.operations.plan import OperationsPlan, StartUpPlan
+from hermes.sim.operations.plan import FailurePlan, OperationsPlan, StartUpPlan, UpgradePlan
 from hermes.sim.simulation import SimulationResult
 from hermes.workload import Prefixes, Workload
 from tests.sim.deployments import limits, linear, workload
@@ -56,13 +56,13 @@ def test_a_request_begins_again_elsewhere(at_ms: float) -> None:
 
 @pytest.mark.parametrize("at_ms", [3.5, 4.0])
 def test_a_request_goes_on_behind_its_tokens(at_ms: float) -> None:
-    """A step that ends when the replica is lost is lost, too: three tokens are there in any case."""
+    """A step that ends when the replica is lost is lost, too: three tokens are there either way."""
     requests = simulated([(0, 1, 10)], crash(at_ms, resume=True)).requests
     assert milliseconds(requests.finished) == [at_ms + 7]
 
 
 def test_a_request_that_has_lost_time_says_so() -> None:
-    """Both replicas are gone from 3.5 to 8.5 ms; what it had computed before counts as computing."""
+    """Both replicas are gone from 3.5 to 8.5 ms; what it had done before counts as computing."""
     failures = outages((0, int(3.5 * MS), 5 * MS, 0), (1, 2 * MS, None, 0))
     result = simulated([(0, 1, 10)], OperationsPlan(2, failures=failures))
     (preempted,) = milliseconds(result.requests.stages.preemption)
@@ -154,8 +154,6 @@ def test_weights_share_the_links_they_come_over() -> None:
 
 
 def test_replicas_are_upgraded_one_after_the_other() -> None:
-    from hermes.sim.operations.plan import FailurePlan, UpgradePlan
-
     failures = FailurePlan(None, 0.0, 0, (), UpgradePlan(10 * MS, 20 * MS, None), False)
     requests = [(ms * MS, 1, 1) for ms in range(0, 60, 2)]
     result = simulated(requests, OperationsPlan(2, failures=failures))

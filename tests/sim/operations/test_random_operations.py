@@ -13,10 +13,10 @@ from hermes.workload import Workload
 from tests.sim.deployments import deployment, topology_of, workload
 from tests.sim.operations.cases import (
     assert_steps_do_not_matter,
+    facts,
     operated,
     operations,
     run,
-    facts,
     split,
 )
 from tests.sim.test_against_oracle import ANY_HEALTH, BATCHING, COSTS, Case, cases
