@@ -124,6 +124,18 @@ def others(requests: int) -> dict[str, Scenario]:
         "2 pipeline stages at 15/s": scenario(
             requests, 15.0, {"c": {**base, "pipeline_parallel_size": 2}}
         ),
+        "4 groups in lock-step at 15/s": scenario(
+            requests,
+            15.0,
+            {
+                "c": {
+                    **base,
+                    "model": "mixtral-8x7b",
+                    "tensor_parallel_size": 2,
+                    "data_parallel_size": 4,
+                }
+            },
+        ),
     }
 
 

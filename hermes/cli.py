@@ -10,11 +10,16 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from hermes.errors import HermesError, InputError, StudyLockedError, UnknownNameError
+
+if TYPE_CHECKING:
+    from hermes.scenario import Scenario
+    from hermes.scenario.loading import ScenarioFile
+    from hermes.sim import SimulationResult
 
 __all__ = ["app", "main"]
 
@@ -45,6 +50,7 @@ class Listing(StrEnum):
     devices = "devices"
     models = "models"
     indexes = "indexes"
+    media = "media"
     metrics = "metrics"
     policies = "policies"
 
@@ -114,41 +120,18 @@ def simulate(
     quiet: Quiet = False,
 ) -> None:
     """Simulate one scenario and print its metrics."""
-    from hermes import __version__
-    from hermes.metrics import stage_means
-    from hermes.results.run_folder import write_run
+    from hermes.results.breakdown import write_breakdown
+    from hermes.results.run_folder import FILES, write_run
     from hermes.results.terminal import error_bars_text, simulation_text
     from hermes.scenario.loading import read_scenario
-    from hermes.sim import simulate as run
 
     source = read_scenario(scenario, overrides)
-    bars: dict[str, Any] = {}
     try:
-        if error_bars:
-            from hermes.sim.error_bars import simulate_with_error_bars
-
-            result, found, extrapolated = simulate_with_error_bars(source.scenario, source.folder)
-            bars["error_bars"] = {
-                name: {"low": bar.low, "high": bar.high} for name, bar in found.items()
-            }
-            bars["rests_on_extrapolation"] = extrapolated
-        else:
-            result = run(source.scenario, source.folder, check=check_laws)
+        result, bars = _simulated(source, error_bars, check_laws)
     except InputError as error:
         raise source.located(error) from None
-    summary: dict[str, Any] = {
-        "name": source.scenario.name,
-        "seed": source.scenario.seed,
-        "hermes_version": __version__,
-        "workload": result.workload_source,
-        "cost_model": result.cost_model,
-        **result.summary,
-        "stages": stage_means(result.requests.stages),
-        **bars,
-    }
+    summary = _summary(source.scenario, result) | bars
     if breakdown is not None:
-        from hermes.results.breakdown import write_breakdown
-
         write_breakdown(breakdown, source.scenario.name, result.requests)
     if out is not None:
         write_run(out, summary, result.requests)
@@ -159,11 +142,45 @@ def simulate(
         if error_bars:
             typer.echo("\n" + error_bars_text(summary))
         if out is not None:
-            files = ("summary.json", "requests.parquet", "stages.parquet")
-            typer.echo("\nwrote " + ", ".join(str(out / file) for file in files))
+            typer.echo("\nwrote " + ", ".join(str(out / file) for file in FILES))
     attained = result.summary["slo_attainment"] or 0.0
     if gate and attained < source.scenario.slo.attainment:
         raise typer.Exit(1)
+
+
+def _simulated(
+    source: ScenarioFile, error_bars: bool, check_laws: bool
+) -> tuple[SimulationResult, dict[str, Any]]:
+    """Simulate a scenario; return what was found, and the error bars if asked for."""
+    from hermes.sim import simulate as run
+
+    if not error_bars:
+        return run(source.scenario, source.folder, check=check_laws), {}
+    from hermes.sim.error_bars import simulate_with_error_bars
+
+    result, found, extrapolated = simulate_with_error_bars(source.scenario, source.folder)
+    bars = {name: {"low": bar.low, "high": bar.high} for name, bar in found.items()}
+    return result, {"error_bars": bars, "rests_on_extrapolation": extrapolated}
+
+
+def _summary(scenario: Scenario, result: SimulationResult) -> dict[str, Any]:
+    """Return what a run tells besides its rows."""
+    from hermes import __version__
+    from hermes.metrics import stage_means
+    from hermes.sim.link import link_facts
+    from hermes.sim.tiers.store import tier_facts
+
+    return {
+        "name": scenario.name,
+        "seed": scenario.seed,
+        "hermes_version": __version__,
+        "workload": result.workload_source,
+        "cost_model": result.cost_model,
+        **result.summary,
+        "stages": stage_means(result.requests.stages),
+        **({"tiers": tier_facts(result.tiers)} if result.tiers else {}),
+        "links": link_facts(result.links, float(result.summary["duration_s"] or 0)),
+    }
 
 
 @app.command()
@@ -227,6 +244,10 @@ def sweep(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the study in the folder.")
     ] = False,
+    mirror: Annotated[
+        Path | None,
+        typer.Option(help="Optuna journal to keep a copy in, for optuna-dashboard."),
+    ] = None,
     report: Annotated[
         bool, typer.Option("--report/--no-report", help="Write the report at the end.")
     ] = True,
@@ -245,6 +266,7 @@ def sweep(
         resume=resume,
         workers=workers,
         quiet=quiet,
+        mirror=mirror,
     )
     if outcome.interrupted:
         typer.echo(

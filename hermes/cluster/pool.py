@@ -8,12 +8,14 @@ lack of memory for ever. What became of a task that did not report is settled he
   kills its worker is found and the others go free; three times in all, then the row says so;
 - out of memory: the same, twice in all;
 - past its hard deadline: the process is ended; a trial alone in its task has its row, trials of a
-  shared task run again alone.
+  shared task run again alone. If a node was lost since the task began, it may have been there, and
+  is no timeout but lost: a node that freezes takes Ray minutes to give its tasks up.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -31,6 +33,7 @@ _TASK_S = 1.0  # how long a task should last
 _PACK_BUDGET_S = 5.0  # a task starts no further trial after this
 _LARGEST_PACK = 256
 _SMOOTHING = 0.3
+_NODES_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +55,17 @@ class PoolLimits:
 
 @dataclass(slots=True)
 class _Task:
-    """A pack of trials in flight; `since` is when it is thought to have started."""
+    """A pack of trials in flight.
+
+    Attributes:
+        trials: The trials.
+        since: When it is thought to have started.
+        nodes: Those that lived then.
+    """
 
     trials: tuple[Trial, ...]
     since: float | None = None
+    nodes: frozenset[str] = frozenset()
 
 
 class TrialPool:
@@ -83,6 +93,8 @@ class TrialPool:
         self._fresh: deque[Trial] = deque()
         self._alone: deque[Trial] = deque()  # to be run each in its own task
         self._mean_s: float | None = None
+        self._nodes: frozenset[str] = frozenset()
+        self._nodes_at = -math.inf
 
     @property
     def width(self) -> int:
@@ -193,11 +205,16 @@ class TrialPool:
         for reference, task in list(self._tasks.items())[: self._session.cpus]:
             if task.since is None:
                 task.since = now
+                task.nodes = self._living()
             budget = _PACK_BUDGET_S if len(task.trials) > 1 else 0.0
             if now - task.since <= self._time_limit_s + budget + self._limits.grace_s:
                 continue
             del self._tasks[reference]
             self._end(reference)
+            if not task.nodes <= self._living(fresh=True):
+                message = "it did not report in time, and a node was lost meanwhile"
+                rows += self._lost(task, "NodeDiedError", message, self._limits.crash_attempts)
+                continue
             if len(task.trials) > 1:
                 self._alone.extend(task.trials)
                 continue
@@ -207,6 +224,14 @@ class TrialPool:
                 failure(task.trials[0], "timeout", "TrialTimeoutError", message, now - task.since)
             )
         return rows
+
+    def _living(self, fresh: bool = False) -> frozenset[str]:
+        """Return the nodes that live, as of at most a second ago."""
+        now = time.monotonic()
+        if fresh or now - self._nodes_at > _NODES_S:
+            found = (node["NodeID"] for node in self._ray.nodes() if node["Alive"])
+            self._nodes, self._nodes_at = frozenset(found), now
+        return self._nodes
 
     def _end(self, reference: Any) -> None:
         try:

@@ -24,7 +24,14 @@ from hermes.cluster.memory_limit import memory_limit
 from hermes.cluster.time_limit import OutOfTimeError, time_limit
 from hermes.costs.step import StepCost
 from hermes.errors import InfeasibleError
-from hermes.evaluation import EvaluationSpec, Runner, evaluate
+from hermes.evaluation import (
+    Bound,
+    EvaluationSpec,
+    Hopeless,
+    HopelessError,
+    Runner,
+    evaluate,
+)
 from hermes.scenario.loading import build_scenario
 from hermes.scenario.overrides import apply_overrides
 from hermes.scenario.scenario import Scenario
@@ -32,9 +39,12 @@ from hermes.scenario.workload import WorkloadSpec
 from hermes.sim.deployment import ClientPlan, Deployment, resolve
 from hermes.workload import Workload, build_workload
 
-__all__ = ["Row", "Trial", "TrialSetup", "failure", "run_trial"]
+__all__ = ["STOPPED_AFTER", "Row", "Trial", "TrialSetup", "failure", "run_trial"]
 
 Row = dict[str, Any]
+
+STOPPED_AFTER = "stopped_after"
+"""Column: share of its requests that were done when a hopeless simulation ended."""
 
 _LONGEST_ERROR = 1000
 _KEPT_REQUESTS = 2_000_000
@@ -52,6 +62,7 @@ class TrialSetup:
         evaluation: How a candidate is judged.
         watched: Metrics whose intervals decide how many replicates are enough.
         memory_limit_gib: Most memory a trial may add to its process; None for any.
+        hopeless: Limits at which a simulation ends once it is certain to miss one.
     """
 
     scenario: Mapping[str, Any]
@@ -61,6 +72,7 @@ class TrialSetup:
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
     watched: tuple[str, ...] = ()
     memory_limit_gib: float | None = None
+    hopeless: tuple[Bound, ...] = ()
 
     @property
     def home(self) -> Path | None:
@@ -164,7 +176,10 @@ def _simulated(setup: TrialSetup, trial: Trial) -> Row:
         digests,
     )
     shortened = build if trial.share == 1 else partial(_first, trial.share, build)
-    metrics, cost_model = _judged(setup, Runner(scenario, deployment, shortened))
+    runner = Runner(scenario, deployment, shortened)
+    if setup.hopeless and trial.share == 1:
+        return _watched(setup, runner)
+    metrics, cost_model = _judged(setup, runner)
     return {
         "status": "completed",
         "error_type": None,
@@ -172,6 +187,20 @@ def _simulated(setup: TrialSetup, trial: Trial) -> Row:
         **metrics,
         "cost_model": cost_model,
     }
+
+
+def _watched(setup: TrialSetup, runner: Runner) -> Row:
+    """Simulate until the end, or until a limit is certainly missed."""
+    seed = runner.scenario.seed
+    workload = runner.workload(seed)
+    watch = Hopeless(setup.hopeless, runner.scenario.slo, workload, runner.deployment)
+    try:
+        result = runner.run(seed, workload, watch)
+    except HopelessError as error:
+        row = _failed("pruned", "TrialHopelessError", str(error))
+        return row | {STOPPED_AFTER: watch.finished / len(workload)}
+    done = {"status": "completed", "error_type": None, "error": None, STOPPED_AFTER: 1.0}
+    return done | dict(result.summary) | {"cost_model": result.cost_model}
 
 
 def _first(

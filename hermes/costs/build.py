@@ -11,6 +11,7 @@ from hermes.costs.engines import find_overheads
 from hermes.costs.linear import LinearStepCost
 from hermes.costs.roofline import Roofline
 from hermes.costs.step import StepCost
+from hermes.errors import InfeasibleError
 from hermes.scenario.costs import (
     CalibratedCostSpec,
     CostsSpec,
@@ -26,7 +27,7 @@ _MS = 1e-3
 _US = 1e-6
 
 
-def build_step_cost(
+def build_step_cost(  # noqa: PLR0913, PLR0917 - what decides the time of a step
     spec: CostsSpec,
     model: Model,
     device: Device,
@@ -34,6 +35,7 @@ def build_step_cost(
     kv_dtype: str,
     tensor_parallel_size: int,
     folder: Path | None = None,
+    data_parallel_size: int = 1,
 ) -> StepCost:
     """Build the cost model of one replica.
 
@@ -45,6 +47,7 @@ def build_step_cost(
         kv_dtype: Of the cache.
         tensor_parallel_size: Devices of a replica.
         folder: Where relative paths in *spec* start; default: the current folder.
+        data_parallel_size: Groups of devices that share routed experts, in lock-step.
 
     Raises:
         InfeasibleError: the model cannot be split or computed that way on the device.
@@ -53,6 +56,7 @@ def build_step_cost(
     if isinstance(spec, LinearCostSpec):
         return LinearStepCost(spec.linear)
     if isinstance(spec, CalibratedCostSpec):
+        _refuse_data_parallel(data_parallel_size, "calibrated")
         return _calibrated(
             spec, Roofline(model, device, dtype, kv_dtype, tensor_parallel_size), folder
         )
@@ -60,11 +64,28 @@ def build_step_cost(
     engine = find_overheads(around.engine)
     laws = find_laws(device, engine.launch, engine.deep_gemm)
     roofline = Roofline(
-        model, device, dtype, kv_dtype, tensor_parallel_size, around.expert_parallel, laws
+        model,
+        device,
+        dtype,
+        kv_dtype,
+        tensor_parallel_size,
+        around.expert_parallel,
+        laws,
+        data_parallel_size,
     )
     if isinstance(spec, TableCostSpec):
+        _refuse_data_parallel(data_parallel_size, "table")
         return _table(spec, roofline, model, _table_path(spec.table, folder))
     return CompiledStepCost(roofline, *_overheads(around))
+
+
+def _refuse_data_parallel(size: int, costs: str) -> None:
+    if size > 1:
+        raise InfeasibleError(
+            f"costs from {costs!r} do not know experts shared in lock-step (allowed with "
+            f"data_parallel_size {size}: roofline, linear)",
+            "costs",
+        )
 
 
 def _table_path(table: str, folder: Path | None) -> Path:

@@ -57,3 +57,7 @@ class LinearStepCost:
         return (
             self._step + self._token * tokens + self._context * (decode_context + prefill_context)
         )
+
+    def padding_ticks(self, tokens: int, padded: int) -> int:
+        """Return what it costs to pad a step; see `StepCost`."""
+        return self._token * (padded - tokens)

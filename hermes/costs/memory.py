@@ -84,10 +84,15 @@ def check_tensor_parallel_size(model: Model, tensor_parallel_size: int) -> None:
         )
 
 
-def weight_bytes_per_device(model: Model, dtype: str, tensor_parallel_size: int) -> int:
-    """Return the bytes of weights that one device of the group holds."""
+def weight_bytes_per_device(
+    model: Model, dtype: str, tensor_parallel_size: int, data_parallel_size: int = 1
+) -> int:
+    """Return the bytes of weights that one device of the group holds.
+
+    Groups that run in lock-step (`data_parallel_size`) spread the routed experts over all of them.
+    """
     layers = layer_weight_bytes(model, dtype, tensor_parallel_size)
-    experts = expert_weight_bytes(model, dtype, tensor_parallel_size)
+    experts = expert_weight_bytes(model, dtype, tensor_parallel_size * data_parallel_size)
     embeddings = head_weight_bytes(model, tensor_parallel_size)
     return round(layers + experts + embeddings * (1 if model.tie_word_embeddings else 2))
 
@@ -142,6 +147,7 @@ def num_gpu_blocks(  # noqa: PLR0913, PLR0917 - what decides the size of a cache
     block_size: int,
     gpu_memory_utilization: float,
     pipeline_parallel_size: int = 1,
+    data_parallel_size: int = 1,
 ) -> int:
     """Return how many KV blocks fit beside the weights on each device of a replica.
 
@@ -159,16 +165,19 @@ def num_gpu_blocks(  # noqa: PLR0913, PLR0917 - what decides the size of a cache
         return kv_bytes_per_token_per_device(model, kv_dtype, size) * block_size / stages
 
     block = block_bytes(tensor_parallel_size)
-    free = available - _occupied_bytes(model, dtype, tensor_parallel_size, stages)
+    free = available - _occupied_bytes(
+        model, dtype, tensor_parallel_size, stages, data_parallel_size
+    )
     if free >= block:
         return int(free // block)
     fits = [
         size
         for size in allowed_tensor_parallel_sizes(model)
-        if available - _occupied_bytes(model, dtype, size, stages) >= block_bytes(size)
+        if available - _occupied_bytes(model, dtype, size, stages, data_parallel_size)
+        >= block_bytes(size)
     ]
     remedy = f"the smallest that fits is {fits[0]}" if fits else "no allowed size fits"
-    needed = _occupied_bytes(model, dtype, tensor_parallel_size, stages) + block
+    needed = _occupied_bytes(model, dtype, tensor_parallel_size, stages, data_parallel_size) + block
     raise InfeasibleError(
         f"{model.name} in {resolve_dtype(model, dtype)} needs {needed / 1e9:.1f} GB of each"
         f" {device.name} at {tensor_parallel_size}, which offers {available / 1e9:.1f} GB"
@@ -177,8 +186,10 @@ def num_gpu_blocks(  # noqa: PLR0913, PLR0917 - what decides the size of a cache
     )
 
 
-def _occupied_bytes(model: Model, dtype: str, tensor_parallel_size: int, stages: int) -> float:
+def _occupied_bytes(
+    model: Model, dtype: str, tensor_parallel_size: int, stages: int, groups: int
+) -> float:
     """Return what one device holds besides the KV cache."""
-    collectives = _COLLECTIVE_BYTES if tensor_parallel_size * stages > 1 else 0.0
-    weights = weight_bytes_per_device(model, dtype, tensor_parallel_size) / stages
+    collectives = _COLLECTIVE_BYTES if tensor_parallel_size * stages * groups > 1 else 0.0
+    weights = weight_bytes_per_device(model, dtype, tensor_parallel_size, groups) / stages
     return weights + _ENGINE_BYTES + collectives

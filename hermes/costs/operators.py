@@ -123,6 +123,10 @@ class PassOperators:
     """Of one token in one all-reduce."""
     group: int
     """Devices that reduce together."""
+    exchanges: int = 0
+    """Times that tokens go to experts on all devices of all groups, and back."""
+    data_parallel_size: int = 1
+    """Groups that share the routed experts."""
 
 
 def pass_operators(
@@ -131,14 +135,20 @@ def pass_operators(
     kv_dtype: str,
     tensor_parallel_size: int,
     expert_parallel: bool = False,
+    data_parallel_size: int = 1,
 ) -> PassOperators:
     """Return the operators of a pass of *model* on each device of a group.
+
+    With data parallelism several groups attend to sequences of their own, and the routed experts
+    are spread over the devices of all of them: what they get and give is gathered and reduced over
+    all, which takes as long as one all-reduce, in place of the one over the group.
 
     Raises:
         InfeasibleError: The group does not divide the model.
     """
     size = tensor_parallel_size
     check_tensor_parallel_size(model, size)
+    exchanges = model.num_moe_layers if data_parallel_size > 1 else 0
     stored = resolve_dtype(model, dtype)
     half = stored if stored in _SIXTEEN_BIT else "bf16"
     kind = half if stored in _EXPERTS_ONLY else _law_name(model, stored)
@@ -147,15 +157,17 @@ def pass_operators(
             _merged([*_projections(model, kind, size), *_feed_forward(model, kind, size)])
         ),
         head=Linear(model.vocab_size / size, model.hidden_size, half),
-        experts=_experts(model, stored, size, expert_parallel),
+        experts=_experts(model, stored, size * data_parallel_size, expert_parallel),
         attention=tuple(_attention(model, resolve_kv_dtype(model, kv_dtype), size)),
         recurrence=_recurrence(model, size),
         elementwise_bytes=_elementwise_bytes(model, size),
         elementwise_ops=_ELEMENTWISE_OPS * model.num_hidden_layers,
         elementwise=tuple(_elementwise(model, size)),
-        allreduces=0 if size == 1 else 2 * model.num_hidden_layers + 1,
+        allreduces=0 if size == 1 else 2 * model.num_hidden_layers + 1 - exchanges,
         message_bytes=model.hidden_size * _BYTES,
         group=size,
+        exchanges=exchanges,
+        data_parallel_size=data_parallel_size,
     )
 
 

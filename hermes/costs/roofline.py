@@ -40,7 +40,7 @@ class Roofline:
         "operators",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what decides the work of a pass
         self,
         model: Model,
         device: Device,
@@ -49,6 +49,7 @@ class Roofline:
         tensor_parallel_size: int = 1,
         expert_parallel: bool = False,
         laws: Laws | None = None,
+        data_parallel_size: int = 1,
     ) -> None:
         """Compile *model* on a group of devices.
 
@@ -60,6 +61,7 @@ class Roofline:
             tensor_parallel_size: Devices in the group.
             expert_parallel: Whether whole experts are dealt to the group's devices.
             laws: In place of those kept for the device.
+            data_parallel_size: Groups that share the routed experts; each has as many tokens.
 
         Raises:
             InfeasibleError: The group does not divide the model, or the device has no peak for
@@ -69,7 +71,7 @@ class Roofline:
         self.model = model.name
         self.chip = Chip(device)
         self.operators = pass_operators(
-            model, dtype, kv_dtype, tensor_parallel_size, expert_parallel
+            model, dtype, kv_dtype, tensor_parallel_size, expert_parallel, data_parallel_size
         )
         if self.operators.group > 1:
             self.chip.allreduce(1.0, self.operators.group)  # refuse a group without a way to reduce
@@ -117,7 +119,8 @@ class Roofline:
         operators = self.operators
         seconds = sum(self.linear(tokens, each) for each in operators.linears)
         if operators.experts is not None:
-            seconds += self.experts(tokens, operators.experts)
+            every = tokens * operators.data_parallel_size
+            seconds += self.experts(every, operators.experts) + self.exchanges(every)
         return seconds + self.elementwise(tokens) + self.allreduces(tokens)
 
     def row_seconds(self, rows: int) -> float:
@@ -202,6 +205,16 @@ class Roofline:
         law = self._laws.find("allreduce", str(operators.group))
         amounts = self.chip.allreduce(operators.message_bytes * tokens, operators.group)
         return operators.allreduces * law.seconds(amounts)
+
+    def exchanges(self, tokens: float) -> float:
+        """Return the seconds of bringing the tokens of all groups to their experts and back."""
+        operators = self.operators
+        if not operators.exchanges:
+            return 0.0
+        group = operators.group * operators.data_parallel_size
+        law = self._laws.find("allreduce", str(group))
+        amounts = self.chip.allreduce(operators.message_bytes * tokens, group)
+        return operators.exchanges * law.seconds(amounts)
 
     # -- compilation ----------------------------------------------------------------------------
 

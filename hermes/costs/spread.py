@@ -65,3 +65,7 @@ class PerturbedStepCost:
         )
         scaled: int = ticks * self._other >> _FRACTION_BITS
         return max(1, scaled)
+
+    def padding_ticks(self, tokens: int, padded: int) -> int:
+        """Return the ticks of padding, scaled like a step with prompts; see `StepCost`."""
+        return self._costs.padding_ticks(tokens, padded) * self._other >> _FRACTION_BITS

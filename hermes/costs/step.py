@@ -68,3 +68,6 @@ class StepCost(Protocol):
                 after `d` tokens, summed.
             logit_rows: Sequences that sample a token.
         """
+
+    def padding_ticks(self, tokens: int, padded: int) -> int:
+        """Return the ticks that a step of `tokens` tokens takes more when `padded` to so many."""

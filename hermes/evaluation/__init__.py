@@ -7,13 +7,20 @@ from __future__ import annotations
 
 from hermes.evaluation.capacity import CAPACITY_METRICS, arrivals_problem
 from hermes.evaluation.evaluate import evaluate, evaluation_columns
+from hermes.evaluation.hopeless import Bound, Hopeless, HopelessError
+from hermes.evaluation.replicates import BATCHED
 from hermes.evaluation.runner import Runner
-from hermes.evaluation.spec import CapacitySpec, EvaluationSpec, ReplicatesSpec
+from hermes.evaluation.spec import BatchesSpec, CapacitySpec, EvaluationSpec, ReplicatesSpec
 
 __all__ = [
+    "BATCHED",
     "CAPACITY_METRICS",
+    "BatchesSpec",
+    "Bound",
     "CapacitySpec",
     "EvaluationSpec",
+    "Hopeless",
+    "HopelessError",
     "ReplicatesSpec",
     "Runner",
     "arrivals_problem",

@@ -14,14 +14,24 @@ from hermes.metrics.summary import Number
 from hermes.scenario.scenario import SloSpec
 from hermes.sim.simulation import SimulationResult
 
-__all__ = ["INTERVAL", "aggregated", "batched", "counted", "enough", "replicated"]
+__all__ = ["BATCHED", "INTERVAL", "aggregated", "batched", "counted", "enough", "replicated"]
 
 INTERVAL = ".ci95"
 """Suffix of the column with half the width of a metric's 95 % interval."""
 
+_PARTS = (9, 3)  # the shortest runs that are tried first
+_LEAST_BATCH = 50  # requests; the spread of fewer says little
 # What no request owns, or no one request: the log of gaps, the use of the devices.
-_OF_THE_WHOLE_RUN = ("itl_ms.", "utilization", "steps", "energy_", "power_w")
-_BATCHED = ("ttft_ms.", "tpot_ms.", "e2el_ms.", "queue_ms.", "slo_attainment")
+_OF_THE_WHOLE_RUN = (
+    "itl_ms.",
+    "utilization",
+    "steps",
+    "energy_",
+    "power_w",
+    "completed_in_window",
+    "e2el_in_window_ms.",
+)
+BATCHED = ("ttft_ms.", "tpot_ms.", "e2el_ms.", "queue_ms.", "slo_attainment")
 
 
 def replicated(spec: EvaluationSpec, runner: Runner, watched: Sequence[str]) -> dict[str, Number]:
@@ -30,15 +40,41 @@ def replicated(spec: EvaluationSpec, runner: Runner, watched: Sequence[str]) -> 
     summaries: list[Mapping[str, Number]] = []
     for seed in range(first, first + rule.most):
         workload = runner.workload(seed)
+        if spec.batches is not None:
+            return _in_batches(spec, spec.batches, runner, watched)
         result = runner.run(seed, workload)
         skip = warm_up_count(spec.warm_up, len(workload.arrival_ticks))
-        summary = counted(result, runner.scenario.slo, skip)
-        if spec.batches is not None:
-            return summary | batched(result, runner.scenario.slo, skip, spec.batches)
-        summaries.append(summary)
+        summaries.append(counted(result, runner.scenario.slo, skip))
         if enough(summaries, watched, rule):
             break
     return aggregated(summaries)
+
+
+def _in_batches(
+    spec: EvaluationSpec, batches: int, runner: Runner, watched: Sequence[str]
+) -> dict[str, Number]:
+    """Simulate one seed, of its requests as many as the precision takes."""
+    seed, precision, slo = runner.scenario.seed, spec.batch_precision, runner.scenario.slo
+    whole = runner.workload(seed)
+    least = batches * _LEAST_BATCH
+    sizes = [len(whole) // part for part in _PARTS if precision is not None]
+    for size in [*(size for size in sizes if size >= least), len(whole)]:
+        workload = whole if size == len(whole) else whole.first(size)
+        result = runner.run(seed, workload)
+        skip = warm_up_count(spec.warm_up, size)
+        found = counted(result, slo, skip) | batched(result, slo, skip, batches)
+        if precision is not None and _precise(found, watched, precision):
+            break
+    runner.tally.offered = len(whole)
+    return found
+
+
+def _precise(found: Mapping[str, Number], watched: Sequence[str], precision: float) -> bool:
+    for name in watched:
+        width, value = found.get(name + INTERVAL), found.get(name)
+        if width is None or value is None or width > precision * math.fabs(value):
+            return False
+    return True
 
 
 def aggregated(
@@ -84,7 +120,7 @@ def batched(result: SimulationResult, slo: SloSpec, skip: int, batches: int) -> 
     ]
     found: dict[str, Number] = {}
     for name in METRICS:
-        if name.startswith(_BATCHED):
+        if name.startswith(BATCHED):
             values = [value for part in parts if (value := part[name]) is not None]
             found[name + INTERVAL] = half_width(values) if len(values) == batches else None
     return found

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from hermes.metrics.summary import good_requests
 from hermes.scenario.arrivals import ArrivalSpec
 from hermes.scenario.scenario import Scenario, SloSpec
 from hermes.scenario.units import TICKS_PER_MILLISECOND
@@ -13,7 +16,18 @@ from hermes.sim.deployment import Deployment
 from hermes.sim.simulation import SimulationResult, simulate_deployment
 from hermes.workload import Workload
 
-__all__ = ["Runner", "Tally", "Verdict", "warm_up_count"]
+__all__ = [
+    "Runner",
+    "Tally",
+    "Verdict",
+    "meets",
+    "needed",
+    "pipelines_are_calls",
+    "warm_up_count",
+]
+
+
+Finished = Callable[[int, int, int, int], None]
 
 
 @dataclass(slots=True)
@@ -48,7 +62,7 @@ class Verdict:
         self._skip = skip
         self._outputs = workload.output_tokens.tolist()
         total = len(self._outputs) - skip
-        self._needed = _needed(slo.attainment, total)
+        self._needed = needed(slo.attainment, total)
         self._spare = total - self._needed
         self._good = self._missed = 0
         self.finished = 0
@@ -63,16 +77,10 @@ class Verdict:
         self.finished += 1
         if request < self._skip:
             return
-        slo, outputs = self._slo, self._outputs[request]
-        tpot = _ms(last - first) / (outputs - 1) if outputs > 1 else 0.0
-        if (
-            (slo.ttft_ms is not None and _ms(first - arrival) > slo.ttft_ms)
-            or (slo.tpot_ms is not None and tpot > slo.tpot_ms)
-            or (slo.e2el_ms is not None and _ms(last - arrival) > slo.e2el_ms)
-        ):
-            self._missed += 1
-        else:
+        if meets(self._slo, self._outputs[request], arrival, first, last):
             self._good += 1
+        else:
+            self._missed += 1
         if self._missed > self._spare or self._good >= self._needed:
             raise _DecidedError
 
@@ -100,19 +108,28 @@ class Runner:
             spec = spec.model_copy(update={"arrivals": arrivals})
         return self.build(spec, seed)
 
-    def run(self, seed: int, workload: Workload) -> SimulationResult:
-        """Simulate to the end."""
+    def run(
+        self, seed: int, workload: Workload, on_finished: Finished | None = None
+    ) -> SimulationResult:
+        """Simulate to the end, unless `on_finished` ends it before by raising."""
         size = len(workload.arrival_ticks)
         self._count(size, size)
-        return simulate_deployment(self._seeded(seed), self.deployment, workload)
+        return simulate_deployment(
+            self._seeded(seed), self.deployment, workload, on_finished=on_finished
+        )
 
     def holds(self, seed: int, workload: Workload, skip: int) -> bool:
         """Return whether the SLO attainment holds, simulating no more than it takes to know.
 
         The answer is that of the whole simulation, not an estimate of it.
         """
-        verdict = Verdict(self.scenario.slo, workload, skip)
-        size = len(workload.arrival_ticks)
+        slo, size = self.scenario.slo, len(workload.arrival_ticks)
+        if slo.tpot_ms is not None and not pipelines_are_calls(self.deployment, workload):
+            # What a token of an answer took is known when all stages are: nothing to stop at.
+            requests = self.run(seed, workload).requests.between(skip, None)
+            good = int(np.count_nonzero(good_requests(requests, slo)))
+            return good >= needed(slo.attainment, size - skip)
+        verdict = Verdict(slo, workload, skip)
         try:
             simulate_deployment(self._seeded(seed), self.deployment, workload, on_finished=verdict)
         except _DecidedError:
@@ -135,12 +152,28 @@ def warm_up_count(share: float, requests: int) -> int:
     return min(int(share * requests), requests - 1)
 
 
-def _needed(attainment: float, total: int) -> int:
+def needed(attainment: float, total: int) -> int:
     """Return the fewest good requests whose share reaches the attainment."""
     needed = max(0, int(attainment * total) - 1)
     while needed / total < attainment:
         needed += 1
     return needed
+
+
+def meets(slo: SloSpec, outputs: int, arrival: int, first: int, last: int) -> bool:
+    """Return whether a request is good; the metrics' own arithmetic, one at a time."""
+    tpot = _ms(last - first) / (outputs - 1) if outputs > 1 else 0.0
+    return not (
+        (slo.ttft_ms is not None and _ms(first - arrival) > slo.ttft_ms)
+        or (slo.tpot_ms is not None and tpot > slo.tpot_ms)
+        or (slo.e2el_ms is not None and _ms(last - arrival) > slo.e2el_ms)
+    )
+
+
+def pipelines_are_calls(deployment: Deployment, workload: Workload) -> bool:
+    """Return whether each pipeline is one model call, so that its answer ends the request."""
+    plans = (deployment.pipelines[name] for name in workload.pipeline_names)
+    return all(plan.only_call is not None for plan in plans)
 
 
 def _ms(ticks: int) -> float:

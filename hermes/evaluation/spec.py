@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from hermes.scenario.base import Spec
 
-__all__ = ["CapacitySpec", "EvaluationSpec", "ReplicatesSpec", "as_replicates"]
+__all__ = ["BatchesSpec", "CapacitySpec", "EvaluationSpec", "ReplicatesSpec", "as_replicates"]
 
 
 class CapacitySpec(Spec):
@@ -50,6 +50,16 @@ def as_replicates(value: Any) -> Any:
     return value
 
 
+class BatchesSpec(Spec):
+    """Batches of one run, and when they tell enough."""
+
+    count: Annotated[int, Field(ge=3, le=1000)] = 10
+    """How many."""
+    precision: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Simulate a ninth of the requests, a third, then all, and stop once the half-width of every
+    objective's interval is at most this share of its value."""
+
+
 class EvaluationSpec(Spec):
     """How a candidate is judged."""
 
@@ -61,6 +71,9 @@ class EvaluationSpec(Spec):
     """Share of the requests, the first to arrive, that load the system but are not counted."""
     batches: Annotated[int, Field(ge=3, le=1000)] | None = None
     """Batches of requests whose spread gives the intervals of a single seed."""
+    batch_precision: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Simulate no more requests once the half-width of every objective's interval over batches is
+    at most this share of its value."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -69,6 +82,14 @@ class EvaluationSpec(Spec):
         if self.batches is not None and self.replicates.most > 1:
             raise _wrong("`batches` is for one seed; with replicates, their spread is used")
         return self
+
+    def written(self) -> dict[str, Any]:
+        """Return it as plain data, for keys and study.json.
+
+        What was added later stands there only where it is set, so that keys stay what they were.
+        """
+        absent = {"batch_precision"} if self.batch_precision is None else None
+        return self.model_dump(mode="json", exclude=absent)
 
     @property
     def plain(self) -> bool:

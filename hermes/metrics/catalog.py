@@ -27,6 +27,7 @@ _LATENCIES = {
     "itl_ms": "gap between two tokens of a request",
     "e2el_ms": "end-to-end latency",
     "queue_ms": "time waited to be taken up, over all stages",
+    "e2el_in_window_ms": "end-to-end latency of requests completed while others still arrived",
 }
 _PARTS = {
     "compute_ms": "time being worked on, over all stages",
@@ -72,6 +73,12 @@ def _others() -> list[Metric]:
         Metric("availability", "", "maximize", "share of the time that replicas did serve"),
         Metric("requests", "", "maximize", "requests in the workload"),
         Metric("completed", "", "maximize", "requests that passed all their stages"),
+        Metric(
+            "completed_in_window",
+            "",
+            "maximize",
+            "requests completed by the end of arrivals, where the workload's limit has a duration",
+        ),
         Metric("rejected", "", "minimize", "requests that nobody took, or took in time"),
         Metric("failed", "", "minimize", "requests lost with a replica after they had begun"),
         Metric("retries", "", "minimize", "times a request began again on another replica"),

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import fsum
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PERCENTILES", "describe", "describe_weighted"]
+__all__ = ["PERCENTILES", "describe", "describe_ranked"]
 
 PERCENTILES = (50, 90, 95, 99)
-_HALF = 24
 
 
-def describe(values: Sequence[float]) -> dict[str, float | None]:
+def describe(values: Sequence[float] | NDArray[np.float64]) -> dict[str, float | None]:
     """Return mean and percentiles of `values`; None where there are none."""
     if not len(values):
         return {"mean": None, **{f"p{p}": None for p in PERCENTILES}}
-    ordered = sorted(values)
+    ordered: list[float] = np.sort(np.asarray(values, np.float64)).tolist()
     result: dict[str, float | None] = {"mean": fsum(ordered) / len(ordered)}
     for percent in PERCENTILES:
         rank = (len(ordered) - 1) * percent / 100
@@ -28,31 +27,21 @@ def describe(values: Sequence[float]) -> dict[str, float | None]:
     return result
 
 
-def describe_weighted(
-    values: NDArray[np.int64], counts: NDArray[np.int64], scale: float
+def describe_ranked(
+    mean: float, total: int, scale: float, at: Callable[[int], int]
 ) -> dict[str, float | None]:
-    """Describe a multiset given as ascending values and how often each occurs.
+    """Describe `total` integers whose mean is known, and any of which can be asked for.
 
     Args:
-        values: Distinct values, ascending.
-        counts: Occurrences of each.
-        scale: Divides each value, to change its unit.
+        mean: Their mean, in the unit that is reported.
+        total: How many there are; not 0.
+        scale: Divides each, to change its unit.
+        at: Returns the one at a rank, from 0, in ascending order.
     """
-    if not len(values):
-        return describe(())
-    upto = np.cumsum(counts)
-    total = int(upto[-1])
-    result: dict[str, float | None] = {"mean": _weighted_sum(values, counts) / scale / total}
+    result: dict[str, float | None] = {"mean": mean}
     for percent in PERCENTILES:
         rank = (total - 1) * percent / 100
         low = int(rank)
-        first, second = np.searchsorted(upto, [low, min(low + 1, total - 1)], side="right")
-        below, above = int(values[first]) / scale, int(values[second]) / scale
+        below, above = at(low) / scale, at(min(low + 1, total - 1)) / scale
         result[f"p{percent}"] = below + (above - below) * (rank - low)
     return result
-
-
-def _weighted_sum(values: NDArray[np.int64], counts: NDArray[np.int64]) -> int:
-    """Return the sum of `values * counts`, exactly: 64 bits may not hold it."""
-    low = (1 << _HALF) - 1
-    return (int(np.dot(values >> _HALF, counts)) << _HALF) + int(np.dot(values & low, counts))

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hermes.metrics.gap_ranks import describe_gaps
 from hermes.metrics.gaps import TokenGaps
-from hermes.metrics.quantiles import describe, describe_weighted
+from hermes.metrics.quantiles import describe
 from hermes.metrics.requests import RequestColumns
 from hermes.metrics.stages import PARTS
+from hermes.metrics.window import window_metrics
 from hermes.scenario.scenario import SloSpec
 from hermes.scenario.units import TICKS_PER_MILLISECOND, TICKS_PER_SECOND
 
@@ -36,12 +38,17 @@ class FleetUse:
 
 
 def summarize(
-    requests: RequestColumns, gaps: Iterable[TokenGaps], slo: SloSpec, fleet: FleetUse
+    requests: RequestColumns,
+    gaps: Iterable[TokenGaps],
+    slo: SloSpec,
+    fleet: FleetUse,
+    window_ticks: int | None = None,
 ) -> dict[str, Number]:
     """Return every metric of `METRICS`, in its order; None where it is undefined.
 
     A latency is described over completed requests, TTFT over those with an answer, TPOT over
     answers of more than one token. Throughput counts from the first arrival to the last end.
+    With `window_ticks`, requests arrive for so long; see `window_metrics`.
     """
     done, told = requests.completed, requests.answered
     arrival, finished = requests.arrival, requests.finished
@@ -49,10 +56,10 @@ def summarize(
     parts = {part: _ms(requests.stages.of_requests(part, len(done))[done]) for part in PARTS}
     described = {
         "ttft_ms": describe(_ms((requests.first_token - arrival)[told]).tolist()),
-        "tpot_ms": describe(tpot[told & (requests.output_tokens > 1)].tolist()),
-        "itl_ms": describe_weighted(*TokenGaps.gathered(gaps), TICKS_PER_MILLISECOND),
+        "tpot_ms": describe(tpot[told & (requests.output_tokens > 1)]),
+        "itl_ms": describe_gaps(gaps, TICKS_PER_MILLISECOND),
         "e2el_ms": describe(_ms((finished - arrival)[done]).tolist()),
-        "queue_ms": describe(parts["queue"].tolist()),
+        "queue_ms": describe(parts["queue"]),
     }
     result: dict[str, Number] = {
         f"{name}.{statistic}": value
@@ -60,13 +67,14 @@ def summarize(
         for statistic, value in statistics.items()
     }
     for part in PARTS[1:]:
-        result[f"{part}_ms.mean"] = describe(parts[part].tolist())["mean"]
+        result[f"{part}_ms.mean"] = describe(parts[part])["mean"]
     good = int(np.count_nonzero(good_requests(requests, slo)))
     result |= _rates(requests, good, fleet)
     output = int(requests.generated_tokens[done].sum())
     result |= _energy(int(np.count_nonzero(done)), output, result["duration_s"], fleet)
     known = requests.right[done] >= 0
     result["answer_quality"] = float(requests.right[done][known].mean()) if known.any() else None
+    result |= window_metrics(requests, window_ticks)
     mean_tpot = described["tpot_ms"]["mean"]
     result["tokens_per_s_per_user"] = 1000 / mean_tpot if mean_tpot else None
     return result
@@ -122,7 +130,8 @@ def _rates(requests: RequestColumns, good: int, fleet: FleetUse) -> dict[str, Nu
         return fleet.usd_per_hour * seconds / 3600 / tokens * 1e6
 
     output_rate = per_second(output)
-    busy_share = fleet.busy_ticks / (ticks * fleet.replicas) if ticks else None
+    replica_ticks = ticks * fleet.replicas
+    busy_share = fleet.busy_ticks / replica_ticks if replica_ticks else None
     return {
         "request_throughput": per_second(completed),
         "output_throughput": output_rate,
@@ -130,7 +139,7 @@ def _rates(requests: RequestColumns, good: int, fleet: FleetUse) -> dict[str, Nu
         "request_goodput": per_second(good),
         "slo_attainment": good / total if total else None,
         "output_throughput_per_device": None
-        if output_rate is None
+        if output_rate is None or not fleet.devices
         else output_rate / fleet.devices,
         "tokens_per_s_per_user": None,
         "cost_per_hour": fleet.usd_per_hour,

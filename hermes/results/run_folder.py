@@ -14,22 +14,25 @@ from hermes.metrics import PARTS, RequestColumns, StageColumns
 from hermes.metrics.requests import NEVER, Ticks
 from hermes.scenario.units import TICKS_PER_NANOSECOND
 
-__all__ = ["write_requests", "write_run", "write_stages", "write_summary"]
+__all__ = ["FILES", "write_requests", "write_run", "write_stages", "write_summary"]
+
+
+FILES = ("summary.json", "requests.parquet", "stages.parquet")
+"""What a run's folder holds."""
 
 
 def write_run(folder: Path, summary: Mapping[str, Any], requests: RequestColumns) -> None:
-    """Write `summary.json`, `requests.parquet` and `stages.parquet` into a folder.
-
-    The folder is made if absent.
+    """Write `FILES` into a folder, which is made if absent.
 
     Raises:
         HermesError: the folder cannot be written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_summary(folder / "summary.json", summary)
-        write_requests(folder / "requests.parquet", requests)
-        write_stages(folder / "stages.parquet", requests)
+        summary_file, requests_file, stages_file = (folder / name for name in FILES)
+        write_summary(summary_file, summary)
+        write_requests(requests_file, requests)
+        write_stages(stages_file, requests)
     except OSError as error:
         raise HermesError(f"{folder}: cannot write the results: {error.strerror}") from None
 

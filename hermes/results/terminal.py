@@ -24,6 +24,7 @@ _LATENCIES = (
     ("e2el_ms", "E2E"),
     ("queue_ms", "queue"),
 )
+_BUSIEST_LINKS = 5
 _STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 _RATES = (
     "request_throughput",
@@ -68,6 +69,10 @@ def simulation_text(summary: Mapping[str, Any], slo: SloSpec) -> str:
     ]
     if len(summary.get("stages", {})) > 1:
         lines += ["", *_stages_table(summary["stages"])]
+    if "tiers" in summary:
+        lines += ["", *_tier_lines(summary["tiers"])]
+    if summary.get("links"):
+        lines += ["", *_link_lines(summary["links"])]
     limits = [
         f"{name.upper().removesuffix('_MS')} <= {number_text(limit)} ms"
         for name in ("ttft_ms", "tpot_ms", "e2el_ms")
@@ -100,6 +105,43 @@ def _stages_table(stages: Mapping[str, Mapping[str, float]]) -> list[str]:
             ),
         ]
     )
+
+
+def _link_lines(links: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """Return what the busiest links carried."""
+    busiest = list(links.items())[:_BUSIEST_LINKS]
+    header = f"busiest of {len(links)} links" if len(links) > _BUSIEST_LINKS else "link"
+    return aligned(
+        [
+            [header, "transfers", "GB", "utilization", "stall ms"],
+            *(
+                [
+                    name,
+                    number_text(use["transfers"]),
+                    number_text(use["gb"]),
+                    number_text(use["utilization"]),
+                    number_text(use["stall_ms"]),
+                ]
+                for name, use in busiest
+            ),
+        ]
+    )
+
+
+def _tier_lines(tiers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    heads = ["tier", "instances", "hit rate", "GB read", "GB written", "evictions", "GB at most"]
+    rows = [
+        [
+            name,
+            str(tier["instances"]),
+            number_text(tier["hit_rate"]),
+            *(number_text(tier[f"bytes_{what}"] / 1e9) for what in ("read", "written")),
+            str(tier["evictions"]),
+            number_text(tier["peak_bytes"] / 1e9),
+        ]
+        for name, tier in tiers.items()
+    ]
+    return list(aligned([heads, *rows]))
 
 
 def error_bars_text(summary: Mapping[str, Any]) -> str:

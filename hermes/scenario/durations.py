@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from hermes.scenario.base import NonNegative, Positive, Spec
+from hermes.scenario.base import Spec
 from hermes.scenario.choice import by_key
 
 __all__ = [
+    "MAX_MILLISECONDS",
     "DurationSpec",
     "Exponential",
     "ExponentialDuration",
@@ -24,28 +25,35 @@ __all__ = [
 ]
 
 
+MAX_MILLISECONDS = 100_000_000
+"""Longest time of one stage: more than a day."""
+
+_Milliseconds = Annotated[float, Field(ge=0, le=MAX_MILLISECONDS)]
+_Mean = Annotated[float, Field(gt=0, le=MAX_MILLISECONDS)]
+
+
 class Exponential(Spec):
     """Memoryless times."""
 
-    mean: Positive
+    mean: _Mean
     """Milliseconds on average."""
 
 
 class Lognormal(Spec):
     """Times with a heavy tail, as calls to remote services have."""
 
-    mean: Positive
+    mean: _Mean
     """Milliseconds on average."""
-    cv: Positive = 1.0
+    cv: Annotated[float, Field(gt=0, le=100)] = 1.0
     """Standard deviation as a share of the mean."""
 
 
 class Uniform(Spec):
     """Every time between two bounds alike."""
 
-    low: NonNegative
+    low: _Milliseconds
     """Milliseconds at least."""
-    high: Positive
+    high: _Mean
     """Milliseconds at most."""
 
     @model_validator(mode="after")
@@ -78,7 +86,7 @@ class UniformDuration(Spec):
 
 
 DurationSpec = Annotated[
-    NonNegative | ExponentialDuration | LognormalDuration | UniformDuration,
+    _Milliseconds | ExponentialDuration | LognormalDuration | UniformDuration,
     by_key(
         "a duration",
         {

@@ -87,6 +87,16 @@ def validate(
         raise _input_error(spec, error, mapping, file, lines or {}) from None
 
 
+_REFERENCE = "unknown_reference"
+_WORDS = (
+    ("Tuple should", "The list should"),
+    ("a valid tuple", "a list"),
+    ("a valid dictionary", "a mapping"),
+    (" after validation", ""),
+)
+"""What pydantic calls Python's types, and what they are in a YAML file."""
+
+
 def _input_error(
     spec: type[Spec],
     error: ValidationError,
@@ -97,12 +107,21 @@ def _input_error(
     # A misspelt field is the likelier mistake than the missing one it leaves behind.
     problems = sorted(error.errors(include_url=False), key=lambda p: p["type"] != "extra_forbidden")
     first = problems[0]
-    place, *rest = (_written(problem["loc"], problem["type"], mapping) for problem in problems)
+    place, *rest = (_place_of(problem, mapping) for problem in problems)
     message = _message(spec, first, place)
-    others = [".".join(map(str, other)) for other in rest[:3]]
+    # What holds the wrong field, and other members of a union, only say so again.
+    others = dict.fromkeys(".".join(map(str, p)) for p in rest if p != place[: len(p)])
     if others:
-        message += f" (also wrong: {', '.join(others)})"
+        message += f" (also wrong: {', '.join(list(others)[:3])})"
     return InputError(message, ".".join(map(str, place)), file, _line(place, lines))
+
+
+def _place_of(problem: Any, mapping: Mapping[str, Any]) -> Place:
+    """Return the place that a problem is about; a wrong reference says it itself."""
+    if problem["type"] == _REFERENCE:
+        parts = str(problem["ctx"]["where"]).split(".")
+        return tuple(int(part) if part.isdecimal() else part for part in parts)
+    return _written(problem["loc"], problem["type"], mapping)
 
 
 def _written(location: Place, kind: str, data: Any) -> Place:
@@ -150,8 +169,10 @@ def _message(spec: type[Spec], problem: Any, place: Place) -> str:
     if kind == "missing":
         return "this field is required"
     text = str(problem["msg"]).removeprefix("Value error, ")
-    if kind == "unknown_reference":
-        return text
+    if kind == _REFERENCE:
+        return text.removeprefix(f"{problem['ctx']['where']}: ")
+    for python, yaml in _WORDS:
+        text = text.replace(python, yaml)
     text = text[0].lower() + text[1:]
     shown = repr(given)
     if isinstance(given, (dict, list, tuple)) or len(shown) > 80:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from hermes.scenario.base import NonNegative, Positive, PositiveInt, Spec
+from hermes.scenario.tiers import TierSpec
 
 __all__ = ["NodeSpec", "PlaceName", "Reach", "TopologySpec"]
 
@@ -68,6 +69,11 @@ class TopologySpec(Spec):
     host_memory_gb_per_s: Positive | None = None
     """Of a node's host memory, reads and writes together; default: that of the CPU replicas on the
     node, and without limit where it has none."""
+    contention: bool = True
+    """Whether transfers share bandwidth; false: each has its links to itself, as some models have
+    it, to tell what contention does."""
+    tiers: Annotated[dict[PlaceName, TierSpec], Field(min_length=1)] | None = None
+    """KV memory tiers by name; clients list those they use under `kv_tiers`."""
 
     @model_validator(mode="after")
     def _replicas_stand_once(self) -> Self:

@@ -118,6 +118,10 @@ class WorkloadSpec(Spec):
     1,000 requests."""
     mix: Annotated[dict[str, NonNegative], Field(min_length=1)] | None = None
     """Pipelines by weight; default: the only pipeline, or the trace's `pipeline` column."""
+    warm_cache: Annotated[int, Field(ge=1, le=MAX_REQUESTS)] | None = None
+    """The first so many requests came before: they are not simulated, but the KV of their prompts
+    is in the caches when the others begin. `limit.requests` counts the others. Default: caches are
+    empty."""
     difficulty: Annotated[dict[str, NonNegative], Field(min_length=1)] | None = None
     """Difficulty classes by weight, for routing and for the quality of answers; default: all
     requests alike."""

@@ -10,9 +10,8 @@ from collections.abc import Callable, Generator, Hashable
 from collections.abc import Sequence as Sequence_
 from typing import Any, Protocol
 
-from simpy import Event
-
 from hermes.errors import SimulationError
+from hermes.sim.arrivals import Arrivals
 from hermes.sim.clock import Clock
 from hermes.sim.hand_off import HandOff
 from hermes.sim.operations.attempts import Lost, serve
@@ -23,6 +22,7 @@ from hermes.sim.request_log import RequestLog
 from hermes.sim.route import Route
 from hermes.sim.routing import RoutedRequest
 from hermes.sim.sequence import Sequence
+from hermes.sim.tiers.lookup import Recalled
 from hermes.sim.users import Users
 from hermes.workload import Workload
 
@@ -70,7 +70,14 @@ class Coordinator:
         self._workload = workload
         self._ttft_ticks = ttft_ticks
         self._on_finished = on_finished
+        self.under_way = 0  # walks, and branches of them
+        self._ways: tuple[Route | Walker, ...] = ()
         self._users: Users | None = None
+
+    def check_drained(self) -> None:
+        """Raise if a walk has not ended when no event is left: it waits for what never comes."""
+        if self.under_way:
+            raise SimulationError(f"the simulation ended with {self.under_way} walks under way")
 
     def start(self, pipelines: tuple[Route | Walker, ...]) -> None:
         """Begin the arrivals.
@@ -78,10 +85,11 @@ class Coordinator:
         Args:
             pipelines: For each pipeline of the workload, the route of its only call, or its walker.
         """
+        self._ways = pipelines
         if self._workload.closed_loop is None:
-            self._env.process(self._arrivals(pipelines))
+            Arrivals(self._env, self._workload, self._bring)
             return
-        self._users = Users(self._env, self._workload, lambda n: self._arrived(pipelines, n))
+        self._users = Users(self._env, self._workload, self._bring_next)
         self._users.start()
 
     # -- as the replicas' listener --------------------------------------------------------------
@@ -123,37 +131,27 @@ class Coordinator:
 
     # -- arrivals -------------------------------------------------------------------------------
 
-    def _arrivals(self, ways: tuple[Route | Walker, ...]) -> Generator[Event, None, None]:
-        env, workload = self._env, self._workload
-        arrivals = workload.arrival_ticks.tolist()
-        prompts = workload.prompt_tokens.tolist()
-        outputs = workload.output_tokens.tolist()
-        pipelines = workload.pipeline.tolist()
-        now = 0
-        for request, arrival in enumerate(arrivals):
-            if arrival > now:
-                yield env.timeout(arrival - now)
-                now = arrival
-            way = ways[pipelines[request]]
-            if isinstance(way, Route):
-                self._admit(way, request, now, prompts[request], outputs[request])
-            else:
-                start(self._walk(way, request, prompts[request]))
-
-    def _arrived(self, ways: tuple[Route | Walker, ...], request: int) -> None:
-        """Bring in a request of a closed loop."""
-        workload = self._workload
-        prompt, output = int(workload.prompt_tokens[request]), int(workload.output_tokens[request])
-        way = ways[int(workload.pipeline[request])]
+    def _bring(self, request: int, now: int, prompt: int, output: int, pipeline: int) -> None:
+        """Let a request begin that has just come."""
+        way = self._ways[pipeline]
         if isinstance(way, Route):
-            self._admit(way, request, self._env.now, prompt, output)
+            self._admit(way, request, now, prompt, output)
         else:
             start(self._walk(way, request, prompt))
 
+    def _bring_next(self, request: int) -> None:
+        """Let a request of a closed loop begin."""
+        workload = self._workload
+        prompt, output = int(workload.prompt_tokens[request]), int(workload.output_tokens[request])
+        self._bring(request, self._env.now, prompt, output, int(workload.pipeline[request]))
+
     def _admit(self, route: Route, request: int, now: int, prompt: int, output: int) -> None:
+        recalled = route.recalled(request)
+        if recalled is not None:
+            prompt += recalled.tokens
         routed = RoutedRequest(request, prompt, output, self._workload)
         if route.gate is not None:
-            start(self._attempt(route, routed))
+            start(self._attempt(route, routed, recalled))
             return
         pick = route.pick(now, routed)
         replica = pick.replica
@@ -164,11 +162,13 @@ class Coordinator:
         self.log.routed(request, replica.index)
         prefix = routed.prefix_keys(replica.engine.limits.block_size)
         sequence = self.sequence(request, request, now, prompt, output, prefix)
-        sequence.route, sequence.routed = route, routed
+        sequence.route, sequence.routed, sequence.recalled = route, routed, recalled
         sequence.hand_off = pick.hand_off
         replica.submit(sequence)
 
-    def _attempt(self, route: Route, routed: RoutedRequest) -> Generator[Waitable, Any, None]:
+    def _attempt(
+        self, route: Route, routed: RoutedRequest, recalled: Recalled | None
+    ) -> Generator[Waitable, Any, None]:
         """Have a plain request served by replicas that come and go."""
         env, request, log = self._env, routed.number, self.log
         arrival = env.now
@@ -176,14 +176,19 @@ class Coordinator:
         def build(replica: Replica) -> Sequence:
             prefix = routed.prefix_keys(replica.engine.limits.block_size)
             tokens = routed.prompt_tokens, routed.output_tokens
-            return self.sequence(request, request, arrival, *tokens, prefix)
+            sequence = self.sequence(request, request, arrival, *tokens, prefix)
+            sequence.recalled = recalled
+            return sequence
 
+        self.under_way += 1
         try:
             served = yield from serve(env, log, route, routed, build)
         except Rejected as ending:
             log.ended(request, ending)
+            self.under_way -= 1
             self._answered()
             return
+        self.under_way -= 1
         front_end = served.replica.front_end_ticks
         sequence, now = served.sequence, env.now
         log.routed(request, served.first.index)
@@ -223,14 +228,17 @@ class Coordinator:
         arrival = self._env.now
         walk = walker.start(request, prompt)
         walk.arrival = arrival
+        self.under_way += 1
         try:
             yield from walker.run(walk)
         except Rejected as rejected:
             for visit in walk.visits:
                 self.log.visited(request, visit, critical=False)
             self.log.ended(request, rejected)
+            self.under_way -= 1
             self._answered()
             return
+        self.under_way -= 1
         now = self._env.now
         self.log.walked(walk, now)
         if self._on_finished is not None:

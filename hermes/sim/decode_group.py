@@ -53,6 +53,20 @@ class DecodeGroup:
         self.step += steps
         self.context += steps * self.size
 
+    def run(self, steps: int) -> int:
+        """Let every member decode `steps` tokens; return the blocks of all steps but the first."""
+        step, blocks = self.step, 0
+        if steps > 1:
+            cycles, rest = divmod(steps - 1, self.block_size)
+            start = (step + 1) % self.block_size
+            end = start + rest
+            blocks = cycles * self.size + sum(self._residues[start:end])
+            if end > self.block_size:
+                blocks += sum(self._residues[: end - self.block_size])
+        self.step = step + steps
+        self.context += steps * self.size
+        return blocks
+
     def gained(self, steps: int) -> int:
         """Return the tokens that all members together gain in `steps` more steps."""
         return steps * self.size
@@ -113,6 +127,21 @@ class DecodeGroup:
         if wrapped > 0:
             partial += sum(residues[:wrapped])
         return cycles * self.size + partial
+
+    def stretch(self, free_blocks: int) -> int:
+        """Return for how many steps all members can go on; 0 where that is not even one."""
+        if not self.size:
+            return 0
+        heap = self._finishes
+        while heap[0][2].ticket != heap[0][1]:
+            heappop(heap)
+        steps = heap[0][0] - self.step
+        if (steps // self.block_size + 1) * self.size <= free_blocks:
+            return steps
+        needed = self.next_blocks
+        if needed > free_blocks:
+            return 0
+        return 1 + self.steps_within(free_blocks - needed, steps - 1, after=1)
 
     def steps_within(self, free_blocks: int, limit: int, after: int = 0) -> int:
         """Return how many of `limit` steps, once `after` have passed, `free_blocks` suffice for."""

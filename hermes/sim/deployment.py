@@ -7,17 +7,19 @@ any.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hermes.errors import InputError
 from hermes.scenario.clients import LlmClientSpec
 from hermes.scenario.scenario import Scenario
 from hermes.sim.llm_client import ClientPlan, plan_client
+from hermes.sim.pipelines.belongings import require_belongings
 from hermes.sim.pipelines.plan import PipelinePlan, plan_pipeline
 from hermes.sim.pipelines.reach import require_reach
 from hermes.sim.route_plan import RoutePlan
 from hermes.sim.stations.plan import StationPlan, plan_station
+from hermes.sim.tiers.plan import TierPlans, resolve_tiers
 from hermes.sim.topology import ReplicaSite, Topology, resolve_topology
 
 __all__ = ["ClientPlan", "Deployment", "RoutePlan", "resolve"]
@@ -33,12 +35,14 @@ class Deployment:
         pipelines: By name.
         topology: Where all of them stand; first the replicas of the LLM clients, then the stations
             with devices of their own.
+        tiers: Memory tiers that some of the replicas use.
     """
 
     clients: tuple[ClientPlan, ...]
     stations: tuple[StationPlan, ...]
     pipelines: dict[str, PipelinePlan]
     topology: Topology
+    tiers: TierPlans = field(default_factory=TierPlans)
 
     @property
     def devices(self) -> int:
@@ -96,11 +100,20 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Deployment:
         name: plan_pipeline(name, spec, scenario, clients, stations, folder)
         for name, spec in scenario.pipelines.items()
     }
+    for pipeline in pipelines.values():
+        require_belongings(pipeline, clients)
     _require_reached(scenario, pipelines)
     topology = _topology(scenario, clients, stations)
     for pipeline in pipelines.values():
         require_reach(pipeline, topology, {s.name: s.on for s in stations if s.on})
-    return Deployment(tuple(clients), tuple(stations), pipelines, topology)
+    tiers = _tiers(scenario, clients, topology)
+    return Deployment(tuple(clients), tuple(stations), pipelines, topology, tiers)
+
+
+def _tiers(scenario: Scenario, clients: list[ClientPlan], topology: Topology) -> TierPlans:
+    uses = {client.name: client.kv for client in clients if client.kv is not None}
+    specs = None if scenario.topology is None else scenario.topology.tiers
+    return resolve_tiers(specs, topology, uses)
 
 
 def _topology(

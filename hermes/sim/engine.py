@@ -9,6 +9,8 @@ sequence loses its own and goes back to the queue.
 
 from __future__ import annotations
 
+from hermes.sim.aborts import take_out
+from hermes.sim.kv_cache import CachedBlock
 from hermes.sim.lane import Batch
 from hermes.sim.scheduler_state import SchedulerState
 from hermes.sim.sequence import Sequence
@@ -139,8 +141,11 @@ class Engine(SchedulerState):
             return self._swap_in(sequence, budget)
         if sequence.remote:
             return None
-        head = self.holdings.cached_head(sequence)
-        computed = len(head) * limits.block_size
+        head: list[CachedBlock] | tuple[()] = ()
+        if sequence.prefix or sequence.preemptions:
+            head = self.holdings.cached_head(sequence)
+        reused = len(head) * limits.block_size
+        computed = reused + self._fetched(sequence, reused)
         tokens = self._chunk(sequence.target - computed, budget)
         blocks = needed = self._blocks_with(sequence, computed, tokens)
         if limits.reserve_full_prompt:
@@ -151,12 +156,13 @@ class Engine(SchedulerState):
             needed -= len(head) - pool.idle(head)
         if needed > pool.free:
             return None
-        self._enter_running(sequence)
+        self._leave_queue(sequence)
+        self._running.append(sequence)
         if head:
             pool.hold(head)
-            sequence.held = head
+            sequence.held = list(head)
             if sequence.scheduled < 0:
-                sequence.reused_tokens = computed
+                sequence.reused_tokens = reused
         sequence.computed = computed
         self.prefilling.append(sequence)
         pool.take(blocks - len(head))
@@ -199,6 +205,22 @@ class Engine(SchedulerState):
             more = min(more, batch.most_steps - 1)
         return 1 + decoding.steps_within(self.pool.free, more, after=1)
 
+    def run_alone(self) -> int:
+        """Take the blocks of the next decode step, if decodes are all there is and have room.
+
+        Returns:
+            For how many steps they may go on with the blocks there are; 0 when anything else is to
+            be done, and then no block was taken.
+        """
+        if self.waiting or self.prefilling or self.arrived or self._elsewhere:
+            return 0
+        decoding, pool = self.decoding, self.pool
+        steps = decoding.stretch(pool.free)
+        if steps:
+            pool.take(decoding.next_blocks)
+            self._lane.grown = True
+        return steps
+
     # -- what a step did ------------------------------------------------------------------------
 
     def complete(self, batch: Batch, steps: int, now: int) -> list[Sequence]:
@@ -207,17 +229,13 @@ class Engine(SchedulerState):
         Blocks of the first step were taken when the batch was formed; those of its repetitions are
         taken here.
         """
-        finished: list[Sequence] = []
         self.steps += steps
         if batch.decodes:
-            decoding = self.decoding
-            decoding.advance(1)
-            if steps > 1:
-                self.pool.take(decoding.blocks_needed(steps - 1))
-                decoding.advance(steps - 1)
-            if decoding.due:
-                finished = decoding.pop_finished()
+            self._decode(steps)
         self._lane.grown = False
+        if self.doomed:
+            take_out(self, batch)
+        finished = self.decoding.pop_finished() if batch.decodes else []
         for sequence, tokens in batch.prefills:
             sequence.granted = 0
             sequence.computed += tokens
@@ -225,12 +243,34 @@ class Engine(SchedulerState):
                 self.prefilling.remove(sequence)
                 self._sampled(sequence, now, finished)
         if finished:
-            finished.sort(key=_ticket)
-            for sequence in finished:
-                self.holdings.retire(sequence)
-                sequence.ticket = -1
-            self._running.tidy(self.decoding.size + len(self.prefilling))
+            self._retire(finished)
         return finished
+
+    def ran(self, steps: int) -> list[Sequence]:
+        """Book steps for which decodes had the engine for themselves; see `complete`."""
+        self.steps += steps
+        self._lane.grown = False
+        self._decode(steps)
+        if self.doomed:
+            take_out(self)
+        finished = self.decoding.pop_finished()
+        if finished:
+            self._retire(finished)
+        return finished
+
+    def _retire(self, finished: list[Sequence]) -> None:
+        if len(finished) > 1:
+            finished.sort(key=_ticket)
+        for sequence in finished:
+            self.holdings.retire(sequence)
+            sequence.ticket = -1
+        self._running.tidy(self.decoding.size + len(self.prefilling))
+
+    def _decode(self, steps: int) -> None:
+        """Book decode steps, of which the first has its blocks."""
+        blocks = self.decoding.run(steps)
+        if blocks:
+            self.pool.take(blocks)
 
     def _sampled(self, sequence: Sequence, now: int, finished: list[Sequence]) -> None:
         if sequence.first_token < 0:
@@ -312,6 +352,15 @@ class Engine(SchedulerState):
         self.awaited_output_tokens -= sequence.final_context - sequence.remote
         sequence.computed, sequence.remote = sequence.remote, 0
         self.arrived.append(sequence)
+        if self.doomed:
+            self._drop_arrived()
+
+    def _drop_arrived(self) -> None:
+        """Free the blocks of the doomed whose KV has come: nothing holds them any more."""
+        for sequence in [s for s in self.arrived if s in self.doomed]:
+            self.arrived.remove(sequence)
+            self.doomed.remove(sequence)
+            self.holdings.sent(sequence)
 
     def fetch(self) -> None:
         """Take the blocks of those at the head of the queue whose KV is to come, while they fit.
@@ -340,6 +389,11 @@ class Engine(SchedulerState):
         )
 
     # -- blocks ---------------------------------------------------------------------------------
+
+    def _fetched(self, sequence: Sequence, begin: int) -> int:
+        """Return the tokens from `begin` on whose KV comes during the first step."""
+        del sequence, begin
+        return 0
 
     def _blocks_with(self, sequence: Sequence, computed: int, tokens: int) -> int:
         """Return the blocks a sequence holds in a step of `tokens` tokens after `computed`."""

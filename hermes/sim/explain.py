@@ -7,6 +7,7 @@ from typing import Any
 
 from hermes.catalog import device_names, find_device, find_model, model_names
 from hermes.catalog.indexes import find_index, index_names
+from hermes.catalog.media import find_medium, medium_names
 from hermes.costs.memory import kv_bytes_per_token, weight_bytes_per_device
 from hermes.metrics import METRICS
 from hermes.scenario.scenario import Scenario
@@ -18,6 +19,8 @@ from hermes.sim.queues import QUEUE_ORDERS
 from hermes.sim.registry import Registry
 from hermes.sim.routing import ROUTING
 from hermes.sim.stations.plan import EncoderPlan, SearchPlan, StationPlan, ToolPlan, WorkerPlan
+from hermes.sim.tiers.eviction import EVICTION
+from hermes.sim.tiers.plan import KvUse
 from hermes.workload import build_workload
 
 __all__ = ["explain", "list_known"]
@@ -91,7 +94,9 @@ def _held(station: StationPlan) -> dict[str, Any]:
 
 def _client_facts(client: ClientPlan) -> dict[str, Any]:
     limits = client.limits
-    weights = weight_bytes_per_device(client.model, client.dtype, client.tensor_parallel_size)
+    weights = weight_bytes_per_device(
+        client.model, client.dtype, client.tensor_parallel_size, client.data_parallel_size
+    )
     return {
         "model": client.model.name,
         "device": client.device.name,
@@ -104,25 +109,35 @@ def _client_facts(client: ClientPlan) -> dict[str, Any]:
         "sequences at once": limits.max_num_seqs,
         "tokens in a step": limits.max_num_batched_tokens,
         **({"speculation": client.speculation.about} if client.speculation else {}),
+        **({"KV tiers": _tiers(client.kv)} if client.kv else {}),
         "costs": client.costs.label,
         "USD per device hour": client.usd_per_device_hour,
     }
 
 
+def _tiers(use: KvUse) -> str:
+    overlap = ", layer by layer" if use.load == "layerwise" else ""
+    return f"{', '.join(use.tiers)}; fetch {use.fetch}{overlap}, write back: {use.write_back}"
+
+
 def _shape(client: ClientPlan) -> str:
-    stages = client.pipeline_parallel_size
+    stages, groups = client.pipeline_parallel_size, client.data_parallel_size
     pipeline = f" x PP {stages}" if stages > 1 else ""
-    return f"{client.replicas} replicas x TP {client.tensor_parallel_size}{pipeline}"
+    data = f" x DP {groups}" if groups > 1 else ""
+    replicas = client.replicas // groups
+    return f"{replicas} replicas{data} x TP {client.tensor_parallel_size}{pipeline}"
 
 
 def list_known(what: str) -> list[dict[str, Any]]:
-    """Return the devices, models, indexes, metrics or policies to be named, one row each."""
+    """Return the devices, models, indexes, media, metrics or policies to be named, one a row."""
     if what == "devices":
         return [_device_row(name) for name in device_names()]
     if what == "models":
         return [_model_row(name) for name in model_names()]
     if what == "indexes":
         return [_index_row(name) for name in index_names()]
+    if what == "media":
+        return [_medium_row(name) for name in medium_names()]
     if what == "metrics":
         return [
             {"name": m.name, "unit": m.unit, "better": m.better, "meaning": m.meaning}
@@ -132,6 +147,7 @@ def list_known(what: str) -> list[dict[str, Any]]:
         "batching": BATCHING,
         "scheduling_policy": QUEUE_ORDERS,
         "routing": ROUTING,
+        "eviction": EVICTION,
     }
     return [
         {"kind": kind, "name": name, "meaning": _first_line(registry.find(name, kind))}
@@ -142,6 +158,17 @@ def list_known(what: str) -> list[dict[str, Any]]:
 
 def _first_line(entry: type[Any]) -> str:
     return (entry.__doc__ or "").strip().splitlines()[0]
+
+
+def _medium_row(name: str) -> dict[str, Any]:
+    medium = find_medium(name)
+    return {
+        "name": medium.name,
+        "kind": medium.kind,
+        "bandwidth_gb_per_s": medium.bandwidth_gb_per_s,
+        "latency_us": medium.latency_us,
+        "confidence": medium.confidence,
+    }
 
 
 def _device_row(name: str) -> dict[str, Any]:

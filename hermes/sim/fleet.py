@@ -13,16 +13,19 @@ from hermes.sim.clock import Clock
 from hermes.sim.deployment import ClientPlan, Deployment, RoutePlan
 from hermes.sim.engine import Engine
 from hermes.sim.hand_off import HandOff
+from hermes.sim.lockstep import Lockstep, LockstepReplica
 from hermes.sim.network import FlowNetwork
 from hermes.sim.operations.operator import Operator
+from hermes.sim.operations.start_up import store_links
 from hermes.sim.pipelined import PipelinedReplica, PipelineShape
 from hermes.sim.replica import Observer, Replica, ReplicaListener, ReplicaSetup
 from hermes.sim.route import Route
 from hermes.sim.speculation.build import speculative_engine
 from hermes.sim.speculation.replica import SpeculativeReplica
+from hermes.sim.tiers.engine import TieredEngine
 from hermes.workload.streams import stream
 
-__all__ = ["Pools", "RunOptions", "build_route", "start_replicas"]
+__all__ = ["Pools", "RunOptions", "build_network", "build_route", "start_replicas"]
 
 Pools = Mapping[str, Sequence[Replica]]
 """Replicas by client."""
@@ -53,7 +56,15 @@ def start_replicas(
             draws = partial(stream, seed, "speculation", client.name, str(number))
             pool.append(_start(env, index, client, options, listener, draws))
             index += 1
+        _step_together(env, pool, client.data_parallel_size)
     return pools
+
+
+def _step_together(env: Clock, pool: Sequence[Replica], size: int) -> None:
+    """Let as many replicas of a pool at a time step together."""
+    groups = [replica for replica in pool if isinstance(replica, LockstepReplica)]
+    for begin in range(0, len(groups), size):
+        Lockstep(env, groups[begin : begin + size])
 
 
 def _start(
@@ -70,6 +81,8 @@ def _start(
         setup = replace(setup, engine=engine)
         return SpeculativeReplica(env, index, setup, listener, speculation.verify)
     stages = client.pipeline_parallel_size
+    if client.data_parallel_size > 1:
+        return LockstepReplica(env, index, setup, listener)
     if stages == 1:
         return Replica(env, index, setup, listener)
     hop, latency = client.hop_seconds_per_token, client.hop_latency_s
@@ -78,8 +91,9 @@ def _start(
 
 
 def _setup(client: ClientPlan, options: RunOptions) -> ReplicaSetup:
+    kind = Engine if client.kv is None else TieredEngine
     return ReplicaSetup(
-        Engine(client.limits, client.order(), client.pipeline_parallel_size),
+        kind(client.limits, client.order(), client.pipeline_parallel_size),
         client.batching(),
         client.costs,
         lambda tokens: seconds_to_ticks(tokens * client.move_seconds_per_token),
@@ -91,26 +105,32 @@ def _setup(client: ClientPlan, options: RunOptions) -> ReplicaSetup:
     )
 
 
+def build_network(env: Clock, deployment: Deployment) -> FlowNetwork:
+    """Return the network of a deployment, with the links of its tiers and stores."""
+    stores = store_links(deployment.clients)
+    links = (*deployment.topology.links, *deployment.tiers.links, *stores)
+    return FlowNetwork(env, links, deployment.topology.contention)
+
+
 def build_route(
+    operator: Operator,
     network: FlowNetwork,
     deployment: Deployment,
-    pools: Pools,
     plan: RoutePlan,
     seed: int,
     name: str,
-    operator: Operator,
 ) -> Route:
     """Return the route of a stage's calls.
 
     Args:
+        operator: Has the replicas, and knows which are up.
         network: What KV flows over.
         deployment: The clients.
-        pools: Their replicas.
         plan: The route.
         seed: Of the scenario.
         name: Of its routing policy's random stream.
-        operator: Knows which replicas are up.
     """
+    pools = operator.replicas
     replicas = _replicas(pools, plan)
     limits = {(r.engine.limits.max_model_len, r.engine.limits.num_blocks) for r in replicas}
     policy = plan.policy(stream(seed, "routing", name))
@@ -128,7 +148,7 @@ def build_route(
         decode.overflow_tokens,
     )
     gate = operator.gate(replicas, hand_off)
-    return Route(replicas, policy, uniform, hand_off, prefill.overflow_tokens, gate)
+    return Route(replicas, policy, uniform, hand_off, prefill.overflow_tokens, gate=gate)
 
 
 def _replicas(pools: Pools, plan: RoutePlan) -> tuple[Replica, ...]:

@@ -33,6 +33,7 @@ class _Transfer:
     window: tuple[int, int] | None  # ticks between which its layers are computed
     prefilled: bool
     sent: bool = False
+    flowing: bool = False  # its KV has begun to, for which the decode replica has blocks
     ready: int = 0  # tick at which the prompt was done
     begun: int = 0  # tick at which the bytes could flow
     flow: Flow | None = None
@@ -88,12 +89,8 @@ class HandOff:
     def idle_target(self, prompt_tokens: int, output_tokens: int) -> Replica | None:
         """Return a decode replica with nothing to do that could take a request whole."""
         for replica in self.replicas:
-            engine = replica.engine
-            if (
-                replica.accepting
-                and not (engine.has_work or engine.holdings.parked)
-                and not engine.rejection(prompt_tokens, output_tokens)
-            ):
+            able = not replica.engine.rejection(prompt_tokens, output_tokens)
+            if replica.accepting and replica.empty and able:
                 return replica
         return None
 
@@ -116,7 +113,7 @@ class HandOff:
     def fetching(self, sequence: Sequence, now: int) -> None:
         """Let the KV flow: the decode replica has blocks for it."""
         transfer = self._transfers[sequence.request_id]
-        transfer.begun = now
+        transfer.begun, transfer.flowing = now, True
         produced = None
         if transfer.window is not None and now < transfer.window[1]:
             produced = (max(now, transfer.window[0]), transfer.window[1])
@@ -126,6 +123,20 @@ class HandOff:
             lambda: self._arrived(transfer),
             produced=produced,
         )
+
+    def abort(self, request_id: int) -> bool:
+        """Abort a sequence that is handed on, if it still is; whether it was.
+
+        KV that flows is let come; the decode replica frees its blocks then.
+        """
+        transfer = self._transfers.get(request_id)
+        if transfer is None:
+            return False
+        transfer.target.abort(transfer.there)
+        if not transfer.flowing:
+            transfer.sent = True
+            self._deliver(transfer, self._network.now)
+        return True
 
     def _keeps(self, source: Replica, sequence: Sequence, now: int) -> bool:
         """Whether a prefill replica with nothing else to do decodes itself, to spare the others."""
@@ -182,12 +193,13 @@ class HandOff:
         there.transfer_ticks = here.transfer_ticks + now - begun
         there.preempted_ticks += here.preempted_ticks
         there.reused_tokens, there.fetched_tokens = here.reused_tokens, here.fetched_tokens
-        there.retrieval_ticks = here.retrieval_ticks
+        there.retrieval_ticks, there.stall_ticks = here.retrieval_ticks, here.stall_ticks
         transfer.source.engine.sent(here)
         transfer.source.disturb()
         transfer.source.settle()
-        transfer.target.engine.received(there)
-        transfer.target.disturb()
+        if transfer.flowing:
+            transfer.target.engine.received(there)
+            transfer.target.disturb()
 
     # -- outages --------------------------------------------------------------------------------
 

@@ -8,6 +8,8 @@ parked here, apart from those that run.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from collections.abc import Sequence as Sequence_
 from dataclasses import dataclass
 
 from hermes.sim.kv_cache import BlockPool, CachedBlock
@@ -73,6 +75,18 @@ class Holdings:
         full = min(tokens // self.limits.block_size, len(sequence.prefix))
         held.extend(self.pool.enter(sequence.prefix[block]) for block in range(len(held), full))
 
+    def warm(self, keys: Sequence_[Hashable]) -> None:
+        """Let blocks lie in the cache as if a sequence had just gone that held them.
+
+        Only before anything runs, and no more than fit.
+        """
+        pool = self.pool
+        head = pool.find(keys)
+        pool.hold(head)
+        pool.take(len(keys) - len(head))
+        own = [pool.enter(key) for key in keys[len(head) :]]
+        pool.release(reversed(head + own))
+
     # -- letting go -----------------------------------------------------------------------------
 
     def retire(self, sequence: Sequence) -> None:
@@ -115,10 +129,22 @@ class Holdings:
         self.parked[sequence.request_id] = Parked(sequence.computed, slots, sequence.held)
         sequence.held = []
 
-    def reserve(self, sequence: Sequence, tokens: int) -> None:
-        """Take the blocks for `tokens` tokens of a sequence whose KV is to come."""
-        self.pool.take(self.limits.blocks_for(tokens))
-        self.parked[sequence.request_id] = Parked(tokens, tokens, [])
+    def reserve(
+        self, sequence: Sequence, tokens: int, head: list[CachedBlock] | None = None
+    ) -> None:
+        """Take the blocks for `tokens` tokens of a sequence whose KV is to come, after its head."""
+        head = head or []
+        self.pool.hold(head)
+        self.pool.take(self.limits.blocks_for(tokens) - len(head))
+        self.parked[sequence.request_id] = Parked(tokens, tokens, head)
+
+    def filled(self, sequence: Sequence) -> int:
+        """Make the parked blocks of a sequence, whose KV has come, known; return their tokens."""
+        parked = self.parked[sequence.request_id]
+        sequence.held = parked.held
+        self.share(sequence, parked.tokens)
+        parked.held, sequence.held = sequence.held, []
+        return parked.tokens
 
     def unpark(self, sequence: Sequence) -> Parked:
         """Give the parked blocks back to their sequence; return them."""

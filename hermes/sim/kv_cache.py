@@ -45,7 +45,16 @@ class BlockPool:
         caching: Whether freed blocks keep their content until they are reused.
     """
 
-    __slots__ = ("_blank", "_idle", "_index", "_kept", "_last_retired", "caching", "num_blocks")
+    __slots__ = (
+        "_blank",
+        "_idle",
+        "_index",
+        "_kept",
+        "_last_retired",
+        "caching",
+        "evicted",
+        "num_blocks",
+    )
 
     accounts: ClassVar[bool] = True
     """Whether what is free follows from what is taken and given back here."""
@@ -55,6 +64,7 @@ class BlockPool:
         self.caching = caching
         self._blank = num_blocks  # free, holding nothing
         self._kept = 0  # free, holding a cached content
+        self.evicted: list[Hashable] | None = None  # keys, where somebody wants to know
         self._idle: OrderedDict[CachedBlock | _Retired, None] = OrderedDict()  # next evicted first
         self._last_retired: _Retired | None = None  # where it is the last of `_idle`
         self._index: dict[Hashable, list[CachedBlock]] = {}
@@ -63,6 +73,11 @@ class BlockPool:
     def free(self) -> int:
         """Blocks that can be taken."""
         return self._blank + self._kept
+
+    @property
+    def blank(self) -> int:
+        """Blocks that can be taken and hold nothing."""
+        return self._blank
 
     def take(self, blocks: int) -> None:
         """Take free blocks, evicting cached contents when no others are left."""
@@ -77,8 +92,8 @@ class BlockPool:
 
     def retire(self, blocks: int) -> None:
         """Free full blocks whose content nobody can ask for again."""
-        if not self.caching:
-            self._blank += blocks
+        if not self._idle:
+            self._blank += blocks  # nothing is kept that would be evicted after them
         elif blocks:
             self._kept += blocks
             if self._last_retired is None:
@@ -140,8 +155,10 @@ class BlockPool:
             if isinstance(entry, _Retired):
                 gone = min(blocks, entry.blocks)
                 entry.blocks -= gone
-                if not entry.blocks and entry is not self._last_retired:
+                if not entry.blocks:
                     del self._idle[entry]
+                    if entry is self._last_retired:
+                        self._last_retired = None
                 blocks -= gone
                 continue
             del self._idle[entry]
@@ -149,4 +166,6 @@ class BlockPool:
             twins.remove(entry)
             if not twins:
                 del self._index[entry.key]
+                if self.evicted is not None:
+                    self.evicted.append(entry.key)
             blocks -= 1

@@ -30,11 +30,14 @@ def audit(engine: SchedulerState) -> None:
         "decoding sequences": (len(decoding), sum(lane.decoding.size for lane in lanes)),
         "decode context": (context, sum(lane.decoding.context for lane in lanes)),
         "blocks awaited": (
-            sum(limits.blocks_for(sequence.target) for sequence in engine.waiting),
+            sum(
+                limits.blocks_for(sequence.target) - limits.blocks_for(sequence.loaded)
+                for sequence in engine.waiting
+            ),
             engine.queued_blocks,
         ),
         "tokens awaited": (
-            sum(sequence.target for sequence in engine.waiting),
+            sum(sequence.target - sequence.loaded for sequence in engine.waiting),
             engine.queued_tokens,
         ),
     }

@@ -7,12 +7,13 @@ link for both.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hermes.errors import InputError
-from hermes.scenario.units import TICKS_PER_SECOND
+from hermes.scenario.units import TICKS_PER_MILLISECOND, TICKS_PER_SECOND
 
-__all__ = ["Link", "LinkUse"]
+__all__ = ["Link", "LinkUse", "link_facts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +70,25 @@ class LinkUse:
     def utilisation(self, ticks: int) -> float:
         """Return the mean utilisation over *ticks* from the start, 0 to 1."""
         return self.full_ticks / ticks if ticks else 0.0
+
+
+def link_facts(uses: Iterable[LinkUse], seconds: float) -> dict[str, dict[str, float | None]]:
+    """Return what the links that carried anything did in so many seconds, the busiest first.
+
+    `utilization` is what was carried as a share of what could have been, None where that is without
+    limit; `busy` the share of time with bytes under way; `stall_ms` what transfers lost to sharing.
+    """
+    found = {
+        use.link.name: {
+            "transfers": use.transfers,
+            "gb": use.bytes / 1e9,
+            "utilization": None
+            if math.isinf(use.link.bytes_per_second) or seconds <= 0
+            else use.bytes / (use.link.bytes_per_second * seconds),
+            "busy": use.busy_ticks / TICKS_PER_SECOND / seconds if seconds > 0 else None,
+            "stall_ms": use.stall_ticks / TICKS_PER_MILLISECOND,
+        }
+        for use in uses
+        if use.transfers
+    }
+    return dict(sorted(found.items(), key=lambda item: -(item[1]["utilization"] or 0.0)))

@@ -32,6 +32,8 @@ from hermes.sim.speculation.plan import (
     find_draft_model,
     plan_speculation,
 )
+from hermes.sim.tiers.client import plan_kv_use
+from hermes.sim.tiers.plan import KvUse
 
 __all__ = ["ClientPlan", "plan_client"]
 
@@ -61,9 +63,11 @@ class ClientPlan:
     layerwise: bool = False
     overflow_tokens: int | None = None
     pipeline_parallel_size: int = 1
+    data_parallel_size: int = 1  # replicas that step together, one after the other
     hop_latency_s: float = 0.0  # between two pipeline stages
     hop_seconds_per_token: float = 0.0
     speculation: SpeculationPlan | None = None
+    kv: KvUse | None = None  # of memory tiers; None: it uses none
     quality: Mapping[str, float] | None = None  # share of right answers, by difficulty class
     operations: OperationsPlan | None = None
 
@@ -95,10 +99,18 @@ def plan_client(
 def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | None) -> ClientPlan:
     device = looked_up("device", lambda: find_device(spec.device, scenario.devices))
     model = looked_up("model", lambda: find_model(spec.model, folder))
+    _check_data_parallel(spec, model, device)
     dtype = resolve_dtype(model, spec.dtype)
     kv_dtype = resolve_kv_dtype(model, spec.kv_cache_dtype)
     costs = build_step_cost(
-        spec.costs, model, device, dtype, kv_dtype, spec.tensor_parallel_size, folder
+        spec.costs,
+        model,
+        device,
+        dtype,
+        kv_dtype,
+        spec.tensor_parallel_size,
+        folder,
+        spec.data_parallel_size,
     )
     kv_bytes = kv_bytes_per_token_per_device(model, kv_dtype, spec.tensor_parallel_size)
     draft = find_draft_model(spec, model, kv_dtype, folder)
@@ -125,7 +137,8 @@ def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | Non
         dtype=dtype,
         kv_dtype=kv_dtype,
         tensor_parallel_size=spec.tensor_parallel_size,
-        replicas=spec.autoscale.max if spec.autoscale else spec.replicas,
+        replicas=spec.autoscale.max if spec.autoscale else spec.replicas * spec.data_parallel_size,
+        data_parallel_size=spec.data_parallel_size,
         limits=limits,
         batching=batching,
         order=order,
@@ -139,6 +152,7 @@ def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | Non
         pipeline_parallel_size=spec.pipeline_parallel_size,
         hop_latency_s=_HOP_LATENCY_S,
         hop_seconds_per_token=_hop_seconds_per_token(spec, model, device),
+        kv=plan_kv_use(spec, model, kv_dtype, batching),
         quality=_quality(spec, scenario.workload.difficulty),
         operations=operations,
     )
@@ -182,6 +196,35 @@ def _check_pipeline(spec: LlmClientSpec, model: Model) -> None:
         )
 
 
+def _check_data_parallel(spec: LlmClientSpec, model: Model, device: Device) -> None:
+    """Refuse groups in lock-step that have nothing to share, or what is not modelled with them."""
+    groups = spec.data_parallel_size
+    if groups == 1:
+        return
+    if not model.is_moe:
+        raise InfeasibleError(
+            f"{model.name} has no routed experts to share; use replicas instead",
+            "data_parallel_size",
+        )
+    devices = groups * spec.tensor_parallel_size
+    if devices > device.link_domain:
+        raise InfeasibleError(
+            f"{groups} groups of {spec.tensor_parallel_size} are {devices} devices; "
+            f"{device.link_domain} {device.name} are linked, and experts spread further are not "
+            "modelled",
+            "data_parallel_size",
+        )
+    together = {
+        "pipeline_parallel_size": spec.pipeline_parallel_size > 1,
+        "speculative_config": spec.speculative_config is not None,
+        "kv_tiers": bool(spec.kv_tiers),
+        "batching": spec.batching == "vllm",
+    }
+    for field, used in together.items():
+        if used:
+            raise InfeasibleError("not modelled together with data_parallel_size", field)
+
+
 def _hop_seconds_per_token(spec: LlmClientSpec, model: Model, device: Device) -> float:
     """Return the time to bring one token's activations, in 16 bits, to the next stage.
 
@@ -216,6 +259,7 @@ def _limits(
             spec.block_size,
             spec.gpu_memory_utilization,
             spec.pipeline_parallel_size,
+            spec.data_parallel_size,
         )
         if draft is not None:
             blocks = draft.blocks_beside(blocks, kv_bytes, spec.block_size)

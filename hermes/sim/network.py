@@ -16,6 +16,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
+from math import inf
 
 from simpy import Event
 from simpy.events import NORMAL
@@ -42,10 +43,12 @@ class FlowNetwork:
     Args:
         env: The SimPy environment.
         links: Links with distinct names.
+        contention: Whether flows share bandwidth; false: each has its path to itself.
     """
 
-    def __init__(self, env: Clock, links: Sequence[Link]) -> None:
+    def __init__(self, env: Clock, links: Sequence[Link], contention: bool = True) -> None:
         self._env = env
+        self._contention = contention
         self._links = {link.name: link for link in links}
         if len(self._links) < len(links):
             twice = [name for name, n in Counter(link.name for link in links).items() if n > 1]
@@ -65,6 +68,11 @@ class FlowNetwork:
         self._alarm_tick = 0
 
     # -- what others use ------------------------------------------------------------------------
+
+    @property
+    def env(self) -> Clock:
+        """Its time."""
+        return self._env
 
     @property
     def now(self) -> int:
@@ -121,9 +129,19 @@ class FlowNetwork:
             begin = max(now, produced[0]) + latency
             flow.until = produced[1] + latency
         flow.alone = _alone(flow, begin)
-        heappush(self._turns, (begin, flow.number, flow))
+        at_once = size_bytes > 0 and begin == now and flow.until is None and widest is not None
+        if at_once and not self._due(now):
+            self._begin(flow, size_bytes * GRAINS, now)
+            self._share_anew(now)
+        else:
+            heappush(self._turns, (begin, flow.number, flow))
         self._arm()
         return flow
+
+    def _due(self, now: int) -> bool:
+        """Whether other flows begin or end at this tick, which are then seen to together."""
+        turns, ends = self._turns, self._ends
+        return bool(turns and turns[0][0] <= now) or bool(ends and ends[0][0] <= now)
 
     def cancel(self, flow: Flow) -> None:
         """Stop a flow; its `on_done` is not called. One that is over stays as it is."""
@@ -137,6 +155,29 @@ class FlowNetwork:
                 lane.transfers += 1
                 lane.bytes += flow.sent // GRAINS
             self._set_alarm(self._env.now)
+
+    def estimate(
+        self, path: Sequence[str], size_bytes: int, max_bytes_per_second: float | None = None
+    ) -> int:
+        """Return the ticks a transfer would take now, if no other came after it.
+
+        On each link it shares alike with those that flow or are about to, until they are done;
+        what holds them back elsewhere is left out, so with it the transfer takes less.
+        """
+        names = tuple(path)
+        route, now = self._paths.get(names) or self._path(names), self._env.now
+        size, ticks, widest = size_bytes * GRAINS, 0, route.peak
+        if max_bytes_per_second is not None:
+            widest = _narrower(widest, max_bytes_per_second)
+        if widest is not None:
+            ticks = max(0, -((SLACK - size) // widest))
+        coming = [flow for _, _, flow in self._turns if flow.share is None and not flow.ended]
+        for lane in route.lanes:
+            if lane.capacity is not None:
+                flows = [*lane.flows.values(), *(f for f in coming if lane in f.path.lanes)]
+                ahead = sum(min(size, f.size_bytes * GRAINS - f.grains_sent(now)) for f in flows)
+                ticks = max(ticks, -((SLACK - size - ahead) // lane.capacity))
+        return route.latency + ticks
 
     def use(self, name: str) -> LinkUse:
         """Return what a link has carried so far."""
@@ -160,7 +201,8 @@ class FlowNetwork:
         if len(dict.fromkeys(names)) < len(names):
             raise SimulationError(f"a path crosses a link twice: {' -> '.join(names)}")
         lanes = tuple(self._lane(name) for name in names)
-        peaks = [lane.capacity for lane in lanes if lane.capacity is not None]
+        capacities = [grains_per_tick(self._links[name].bytes_per_second) for name in names]
+        peaks = [capacity for capacity in capacities if capacity is not None]
         latency = sum(self._links[name].latency for name in names)
         path = self._paths[names] = Path(lanes, latency, min(peaks) if peaks else None)
         return path
@@ -170,7 +212,8 @@ class FlowNetwork:
         if lane is None:
             if name not in self._links:
                 raise UnknownNameError.among("link", name, self._links)
-            capacity = grains_per_tick(self._links[name].bytes_per_second)
+            bandwidth = self._links[name].bytes_per_second if self._contention else inf
+            capacity = grains_per_tick(bandwidth)
             lane = self._lanes[name] = Lane(self._indices[name], name, capacity)
         return lane
 

@@ -12,13 +12,13 @@ Not modelled: stages of unequal layers; the embedding and the LM head are spread
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from simpy import Event
 
 from hermes.sim.block import decode_block
-from hermes.sim.clock import Alarm, Clock
+from hermes.sim.clock import Clock
 from hermes.sim.lane import Batch
 from hermes.sim.replica import Replica, ReplicaListener, ReplicaSetup
 
@@ -72,20 +72,23 @@ class PipelinedReplica(Replica):
         self._lane = 0  # whose batch is being formed
         super().__init__(env, index, setup, listener)
 
-    def _run(self) -> Generator[Event, None, None]:
-        env = self._env
-        while True:
-            if not self.engine.has_work:
-                yield self._idling()
-            elif env.peek() == env.now:
-                yield Alarm(env).set(0, self._begin)
-            while len(self._in_flight) < self._shape.stages and self._launch():
-                pass
-            if not self._in_flight:
-                yield self._idling()
-                continue
-            yield Alarm(env).set(self._in_flight[0].end - env.now, self._end)
-            self._land(self._in_flight.popleft())
+    @property
+    def _stepping(self) -> bool:
+        return bool(self._in_flight)
+
+    def _step(self) -> None:
+        """Send off batches as long as a stage has none, and await the oldest."""
+        while len(self._in_flight) < self._shape.stages and self._launch():
+            pass
+        if not self._in_flight:
+            self._idle = True
+            return
+        self._ends.set(self._in_flight[0].end - self._env.now, self._end)
+
+    def _on_end(self, _: Event) -> None:
+        """Book the batch that has left the last stage, and go on."""
+        self._land(self._in_flight.popleft())
+        self._go_on()
 
     def _launch(self) -> bool:
         """Form a batch in a free lane, one that has members first, and send it off."""
@@ -93,6 +96,7 @@ class PipelinedReplica(Replica):
         free = [lane for lane in range(self._shape.stages) if lane not in taken]
         lane = next((lane for lane in free if self.engine.lanes[lane].size), free[0])
         self.engine.enter(lane)
+        self.engine.in_flight = len(self._in_flight)
         self._lane = lane
         batch = self._form()
         if not batch:
@@ -107,6 +111,7 @@ class PipelinedReplica(Replica):
     def _drop_step(self, now: int) -> int:
         """Let the batches in flight go; see `Replica`."""
         self._in_flight.clear()
+        self.engine.in_flight = 0
         self._stage_free = [now] * self._shape.stages
         return now
 
@@ -139,7 +144,7 @@ class PipelinedReplica(Replica):
         if batch.prefills:
             ticks = self._mixed_ticks(batch)
         else:
-            ticks = decode_block(self.costs, batch.decodes, engine.decoding.context, 1).ticks
+            _, _, ticks = decode_block(self.costs, batch.decodes, engine.decoding.context, 1)
         if engine.moved_tokens:
             ticks += self._move_ticks(engine.moved_tokens)
             engine.moved_tokens = 0
@@ -157,8 +162,13 @@ class PipelinedReplica(Replica):
 
     def _log_step(self, flight: _InFlight, now: int) -> None:
         """Log the gaps of a step: most decodes had their latest token in the lane's last batch."""
-        decodes = flight.batch.decodes
-        for tick, sequences in flight.longer_waits:
+        decodes, waits = flight.batch.decodes, flight.longer_waits
+        if self.engine.doomed:
+            decodes -= len(self._doomed_decodes())
+            self._stalled = waits
+            self._drop_stalled()
+            self._stalled = []
+        for tick, sequences in waits:
             self.gaps.add(now - tick, 0, 1, sequences)
             decodes -= sequences
         if decodes:

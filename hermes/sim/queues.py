@@ -42,11 +42,7 @@ class WaitingQueue(Protocol):
         """Remove and return the head."""
 
     def remove(self, sequence: Sequence, /) -> None:
-        """Remove one that waits.
-
-        Raises:
-            ValueError: it does not.
-        """
+        """Remove a sequence from anywhere, in time that grows with those who wait."""
 
 
 class FirstComeFirstServed(deque[Sequence]):
@@ -92,8 +88,8 @@ class RankedQueue:
         return heappop(self._heap)[1]
 
     def remove(self, sequence: Sequence, /) -> None:
-        """Remove one that waits; see `WaitingQueue`."""
-        self._heap.remove((sequence.rank, sequence))
+        """Remove a sequence; see `WaitingQueue`."""
+        self._heap = [entry for entry in self._heap if entry[1] is not sequence]
         heapify(self._heap)
 
 

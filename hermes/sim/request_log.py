@@ -46,7 +46,8 @@ class RequestLog:
         # What few plain requests have: ticks requeued, transferred, retrieved, preempted
         self._waits: dict[int, tuple[int, int, int, int]] = {}
         self._reused: dict[int, tuple[int, int]] = {}  # tokens from cache, from memory tiers
-        self._walked: dict[int, tuple[int, int, int, int]] = {}  # prompt, output, right, generated
+        self._walked: dict[int, tuple[int, int, int]] = {}  # prompt, output, right
+        self._generated: dict[int, int] = {}  # tokens of all calls of a walk
         self._visits = array("q")  # of walks, `_VISIT` numbers each
 
     def routed(self, request: int, replica: int) -> None:
@@ -87,10 +88,11 @@ class RequestLog:
         self._last_token[request] = self._finished[request] = end + front_end
         if sequence.preemptions:
             self._preemptions[request] = sequence.preemptions
+        stalled = sequence.stall_ticks  # in steps, so it was not queued the less for that
         waits = (
-            sequence.requeued_ticks,
+            sequence.requeued_ticks + stalled,
             sequence.transfer_ticks,
-            sequence.retrieval_ticks,
+            sequence.retrieval_ticks + stalled,
             sequence.preempted_ticks,
         )
         if any(waits):
@@ -98,11 +100,21 @@ class RequestLog:
         if sequence.reused_tokens or sequence.fetched_tokens:
             self._reused[request] = (sequence.reused_tokens, sequence.fetched_tokens)
 
+    def sampled(self, request: int, sequence: Sequence) -> None:
+        """Note a model call of a walk, or of a branch that nobody waits for any more."""
+        self._preemptions[request] += sequence.preemptions
+        self._generated[request] = self._generated.get(request, 0) + sequence.output_tokens
+        if sequence.reused_tokens or sequence.fetched_tokens:
+            reused, fetched = self._reused.get(request, (0, 0))
+            self._reused[request] = (
+                reused + sequence.reused_tokens,
+                fetched + sequence.fetched_tokens,
+            )
+
     def walked(self, walk: Walk, now: int) -> None:
         """Note a request that has passed all its stages."""
         request, answer = walk.request, walk.answer
         self._finished[request] = now
-        self._preemptions[request] = walk.preemptions
         prompt = output = 0
         right = NEVER
         if answer is not None:
@@ -113,9 +125,7 @@ class RequestLog:
             prompt, output = answer.prompt_tokens, answer.output_tokens
         if walk.right is not None:
             right = int(walk.right)
-        if walk.reused or walk.fetched:
-            self._reused[request] = (walk.reused, walk.fetched)
-        self._walked[request] = (prompt, output, right, walk.generated)
+        self._walked[request] = (prompt, output, right)
         for visit in walk.visits:
             self.visited(request, visit, critical=True)
 
@@ -145,9 +155,14 @@ class RequestLog:
         workload = self._workload
         size = len(workload)
         prompt, output = workload.prompt_tokens.copy(), workload.output_tokens.copy()
-        generated, right = output.copy(), np.full(size, NEVER)
+        finished = np.array(self._finished, np.int64)
+        generated = np.where(finished == NEVER, 0, output)
+        right = np.full(size, NEVER)
         for request, facts in self._walked.items():
-            prompt[request], output[request], right[request], generated[request] = facts
+            prompt[request], output[request], right[request] = facts
+            generated[request] = 0
+        for request, tokens in self._generated.items():
+            generated[request] = tokens
         reused, fetched = np.zeros(size, np.int64), np.zeros(size, np.int64)
         for request, (cached, remote) in self._reused.items():
             reused[request], fetched[request] = cached, remote
@@ -160,7 +175,7 @@ class RequestLog:
             scheduled=np.array(self._scheduled, np.int64),
             first_token=np.array(self._first_token, np.int64),
             last_token=np.array(self._last_token, np.int64),
-            finished=np.array(self._finished, np.int64),
+            finished=finished,
             prompt_tokens=prompt,
             output_tokens=output,
             generated_tokens=generated,

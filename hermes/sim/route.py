@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as Sequence_
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hermes.sim.hand_off import HandOff
 from hermes.sim.operations.gate import Gate
 from hermes.sim.replica import Replica
 from hermes.sim.routing import RoutedRequest, RoutingPolicy
+from hermes.sim.tiers.lookup import Recalled
+from hermes.sim.tiers.recall import Recall
 
-__all__ = ["Pick", "Route"]
+__all__ = ["NO_PATH", "Pick", "Route"]
+
+NO_PATH = "no_path_to_a_client"
+"""Why a request is not served whose data can get to none of those that could serve it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pick:
+class Pick(NamedTuple):
     """The replica that takes a call, or why there is none.
 
     Attributes:
@@ -39,6 +45,7 @@ class Route:
         hand_off: Takes over when the prompt is done; None where replicas serve whole calls.
         overflow_tokens: Pending prompt tokens of every replica above which an idle decode replica
             takes a call whole; None: never.
+        recall: Stored context in front of the prompts, which only some replicas may reach.
         gate: Says which replicas take calls at present; None: all of them, always.
     """
 
@@ -47,12 +54,30 @@ class Route:
     uniform: bool
     hand_off: HandOff | None = None
     overflow_tokens: int | None = None
+    recall: Recall | None = None
     gate: Gate | None = None
 
-    def pick(self, now: int, request: RoutedRequest) -> Pick:
-        """Choose a replica for a call."""
+    def recalled(self, request: int) -> Recalled | None:
+        """Return the stored context in front of a request's prompt, if there is any."""
+        return None if self.recall is None else self.recall.of(request)
+
+    def pick(
+        self, now: int, request: RoutedRequest, reaches: Callable[[int], bool] | None = None
+    ) -> Pick:
+        """Choose a replica for a call.
+
+        Args:
+            now: The current tick.
+            request: What is known of it.
+            reaches: Whether the request's data could get to a replica; None: to all.
+        """
         prompt, output = request.prompt_tokens, request.output_tokens
-        candidates, reason = self._candidates(prompt, output)
+        replicas = self.replicas
+        if self.recall is not None:
+            replicas = self.recall.candidates(request.number)
+        candidates, reason = self._candidates(replicas, prompt, output)
+        if candidates and reaches is not None:
+            candidates, reason = [r for r in candidates if reaches(r.index)], NO_PATH
         if candidates and self.gate is not None:
             candidates, reason = self._open(self.gate, candidates, request, now)
         if not candidates:
@@ -60,7 +85,7 @@ class Route:
         one = len(candidates) == 1
         replica = candidates[0] if one else self.policy.choose(candidates, now, request)
         helper = self._helper(candidates, prompt, output)
-        if helper is not None:
+        if helper is not None and (reaches is None or reaches(helper.index)):
             return Pick(helper)
         return Pick(replica, self.hand_off is not None)
 
@@ -74,23 +99,24 @@ class Route:
             up = [replica for replica in up if hand_off.targets(replica, prompt, output)]
         return gate.takers(up, prompt, now)
 
-    def _candidates(self, prompt: int, output: int) -> tuple[Sequence_[Replica], str]:
-        """Return the replicas that could serve a call, or why there is none."""
-        replicas: Sequence_[Replica] = self.replicas
+    def _candidates(
+        self, replicas: Sequence_[Replica], prompt: int, output: int
+    ) -> tuple[Sequence_[Replica], str]:
+        """Return those of some replicas that could serve a call, or why there is none."""
         if self.hand_off is not None:
-            return self._handing(self.hand_off, prompt, output)
+            return self._handing(self.hand_off, replicas, prompt, output)
         reason = replicas[0].engine.rejection(prompt, output)
         if reason or not self.uniform:
             replicas = [r for r in replicas if not r.engine.rejection(prompt, output)]
         return replicas, reason
 
     def _handing(
-        self, hand_off: HandOff, prompt: int, output: int
+        self, hand_off: HandOff, replicas: Sequence_[Replica], prompt: int, output: int
     ) -> tuple[Sequence_[Replica], str]:
         """Return the prefill replicas that can take a prompt and reach who decodes it."""
-        able = [replica for replica in self.replicas if not replica.engine.rejection(prompt, 1)]
+        able = [replica for replica in replicas if not replica.engine.rejection(prompt, 1)]
         if not able:
-            return able, self.replicas[0].engine.rejection(prompt, 1)
+            return able, replicas[0].engine.rejection(prompt, 1)
         paired = [replica for replica in able if hand_off.able(replica, prompt, output)]
         return paired, "no_decode_replica_holds_it"
 

@@ -37,14 +37,17 @@ class SchedulerState:
         "arrived",
         "awaited_output_tokens",
         "decoding",
+        "doomed",
         "fetching",
         "handed",
         "holdings",
         "host_blocks",
+        "in_flight",
         "interrupted",
         "lanes",
         "limits",
         "moved_tokens",
+        "paced",
         "pool",
         "preempted",
         "prefilling",
@@ -61,6 +64,8 @@ class SchedulerState:
         self.limits = limits
         self.waiting = order.queue()
         self.steps = 0  # completed
+        self.in_flight = 0  # steps begun and not completed, besides the one being formed
+        self.paced = limits.prefill_schedule_interval > 1  # prompts may be held back
         self.queued_blocks = 0  # that the waiting sequences will take, as far as is known
         self.queued_tokens = 0  # that they have to compute
         self.queued_output_tokens = 0  # that they have yet to sample
@@ -83,6 +88,7 @@ class SchedulerState:
         self.fetching: list[Sequence] = []  # given blocks, to be filled from elsewhere
         self.waits_ended: list[int] = []  # ticks between two tokens with a preemption between them
         self.arrived: list[Sequence] = []  # filled from elsewhere, to decode from the next step
+        self.doomed: list[Sequence] = []  # to be taken out at the next step boundary
         self._order = order
 
     def enter(self, lane: int) -> None:
@@ -97,6 +103,16 @@ class SchedulerState:
     def num_running(self) -> int:
         """Sequences admitted and not done."""
         return self.decoding.size + len(self.prefilling) + self._elsewhere
+
+    @property
+    def scheduled(self) -> int:
+        """Steps that were formed so far."""
+        return self.steps + self.in_flight
+
+    @property
+    def num_loading(self) -> int:
+        """Sequences that wait for KV from a tier, and are neither queued nor running."""
+        return 0
 
     @property
     def has_work(self) -> bool:
@@ -132,29 +148,27 @@ class SchedulerState:
             return "exceeds_kv_cache"
         return ""
 
+    def knows(self, sequence: Sequence) -> bool:
+        """Whether a sequence is here: running, waiting, or its KV is on its way here."""
+        if sequence.ticket >= 0 or sequence in self.waiting:
+            return True
+        return sequence.request_id in self.holdings.parked and not sequence.hand_off
+
     def submit(self, sequence: Sequence) -> None:
         """Queue a sequence that arrived."""
         self._enqueue(sequence)
         self.waiting.push(sequence)
 
-    def withdraw(self, sequence: Sequence) -> bool:
-        """Take a sequence out of the queue; return false when it is not there."""
-        try:
-            self.waiting.remove(sequence)
-        except ValueError:
-            return False
-        self._uncount(sequence)
-        return True
-
     def could_admit(self, sequence: Sequence) -> bool:
         """Whether there is a place, and perhaps room, for a sequence at the head of the queue."""
-        if self.num_running >= self.limits.max_num_seqs:
+        limits = self.limits
+        if self.decoding.size + len(self.prefilling) + self._elsewhere >= limits.max_num_seqs:
             return False
         if sequence.remote:
-            return self.limits.blocks_for(sequence.remote + 1) <= self.pool.free
-        if sequence.prefix or not self.limits.reserve_full_prompt:
+            return limits.blocks_for(sequence.remote + 1) <= self.pool.free
+        if sequence.prefix or not limits.reserve_full_prompt:
             return True
-        return self.limits.blocks_for(sequence.target) <= self.pool.free
+        return -(-sequence.target // limits.block_size) <= self.pool.free
 
     def use_pool(self, pool: BlockPool) -> None:
         """Let another pool give and take the blocks, before any is taken."""
@@ -190,22 +204,28 @@ class SchedulerState:
 
     def _leave_queue(self, sequence: Sequence) -> None:
         self.waiting.pop_head()
-        self.queued_blocks += -sequence.target // self.limits.block_size
-        self.queued_tokens -= sequence.target
-        self.queued_output_tokens -= sequence.final_context + 1 - sequence.target
+        self._uncount(sequence)
+
+    def withdraw(self, sequence: Sequence) -> None:
+        """Take a sequence out of the queue, wherever it stands in it."""
+        self.waiting.remove(sequence)
+        self._uncount(sequence)
+        self.host_blocks += self.limits.blocks_for(sequence.swapped)
+        sequence.swapped = 0
 
     def _uncount(self, sequence: Sequence) -> None:
-        """Count a sequence no more that has left the queue from another place than its head."""
-        self.queued_blocks += -sequence.target // self.limits.block_size
-        self.queued_tokens -= sequence.target
-        self.queued_output_tokens -= sequence.final_context + 1 - sequence.target
+        """Let a sequence that leaves the queue be awaited no more."""
+        target = sequence.target
+        self.queued_blocks += -target // self.limits.block_size
+        self.queued_tokens -= target
+        self.queued_output_tokens -= sequence.final_context + 1 - target
 
     def _reserve(self) -> int:
         return self.limits.watermark_blocks if self.num_running else 0
 
     def _chunk(self, tokens: int, budget: int) -> int:
         threshold = self.limits.long_prefill_token_threshold
-        if 0 < threshold < tokens and self.num_running + len(self.waiting) > 1:
+        if threshold and threshold < tokens and self.num_running + len(self.waiting) > 1:
             tokens = threshold
         return tokens if tokens < budget else budget
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hermes.sim.pipelines.signal import Signal
     from hermes.sim.route import Route
     from hermes.sim.routing.request import RoutedRequest
+    from hermes.sim.tiers.lookup import Recalled
 
 __all__ = ["Sequence"]
 
@@ -35,6 +36,7 @@ class Sequence:
 
     __slots__ = (
         "arrival",
+        "awaits_kv",
         "computed",
         "deadline",
         "done",
@@ -46,6 +48,7 @@ class Sequence:
         "held",
         "join_step",
         "last_token",
+        "loaded",
         "lost",
         "output_tokens",
         "preempted_ticks",
@@ -54,6 +57,7 @@ class Sequence:
         "priority",
         "prompt_tokens",
         "rank",
+        "recalled",
         "remote",
         "request_id",
         "requeued_ticks",
@@ -63,6 +67,7 @@ class Sequence:
         "routed",
         "scheduled",
         "slots",
+        "stall_ticks",
         "swapped",
         "target",
         "ticket",
@@ -95,6 +100,9 @@ class Sequence:
         self.slots = 0  # tokens it has KV blocks for, where those are more than it holds
         self.held: list[CachedBlock] = []  # its leading blocks that others may find
         self.swapped = 0  # tokens whose KV waits in host memory
+        self.loaded = 0  # tokens whose KV came from a tier while it waits
+        self.awaits_kv = False  # it was found in a tier, when there were no blocks for it
+        self.recalled: Recalled | None = None  # stored context in front of its prompt
         self.reused_tokens = 0  # prompt tokens found in the cache when it was first admitted
         self.scheduled = -1  # tick of the first step that held it
         self.first_token = -1
@@ -109,6 +117,7 @@ class Sequence:
         self.requeued_ticks = 0  # waiting for blocks of the replica that goes on with it
         self.transfer_ticks = 0  # waiting for its KV to arrive there
         self.retrieval_ticks = 0  # before its first step, waiting for KV from a memory tier
+        self.stall_ticks = 0  # in steps that took longer for KV that came layer by layer
         self.preempted_ticks = 0  # from losing its blocks to the step that holds it again, in all
         self.lost = -1  # tick at which it lost its blocks; -1 when it has them, or had none yet
         self.ticket = -1  # place in the running order; -1 while it waits or is done

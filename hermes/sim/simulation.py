@@ -13,12 +13,15 @@ from hermes.scenario.units import seconds_to_ticks
 from hermes.sim.clock import Clock
 from hermes.sim.coordinator import Coordinator
 from hermes.sim.deployment import Deployment, resolve
-from hermes.sim.fleet import RunOptions, start_replicas
+from hermes.sim.fleet import RunOptions, build_network, start_replicas
 from hermes.sim.laws import check_drained
+from hermes.sim.link import LinkUse
 from hermes.sim.operations.operator import Operator
 from hermes.sim.operations.use import fleet_use
 from hermes.sim.replica import Observer
 from hermes.sim.request_log import RequestLog
+from hermes.sim.tiers.connect import connect_tiers
+from hermes.sim.tiers.store import TierUse
 from hermes.sim.users import own_arrivals
 from hermes.sim.ways import build_ways
 from hermes.workload import Workload, build_workload
@@ -36,6 +39,8 @@ class SimulationResult:
         gaps: Every gap between two tokens of a request, one log a replica.
         cost_model: Where step times came from.
         workload_source: Where the requests came from.
+        tiers: What each instance of a memory tier did.
+        links: What each link carried.
     """
 
     summary: dict[str, Number]
@@ -43,6 +48,8 @@ class SimulationResult:
     gaps: tuple[TokenGaps, ...]
     cost_model: str
     workload_source: str
+    tiers: tuple[TierUse, ...] = ()
+    links: tuple[LinkUse, ...] = ()
 
 
 def simulate(
@@ -95,19 +102,40 @@ def simulate_deployment(
     coordinator = Coordinator(env, workload, log, ttft_ticks, on_finished)
     options = RunOptions(fast_forward, check, observer)
     pools = start_replicas(env, deployment, coordinator, options, scenario.seed)
+    replicas = [replica for pool in pools.values() for replica in pool]
+    network = build_network(env, deployment)
+    tiers = connect_tiers(env, network, deployment.tiers, replicas)
     operator = Operator(env, deployment, pools, coordinator, scenario.seed)
-    ways, stations = build_ways(env, scenario, deployment, workload, coordinator, pools, operator)
+    ways, stations = build_ways(
+        network, scenario, deployment, workload, coordinator, pools, operator
+    )
     coordinator.start(ways)
     env.run()
     while operator.give_up():
         env.run()
-    replicas = [replica for pool in pools.values() for replica in pool]
+    for tier in tiers:
+        tier.check_drained()
     for replica in replicas:
         check_drained(replica.engine)
+    for pool in stations.values():
+        for station in pool:
+            station.check_drained()
+    coordinator.check_drained()
     names = tuple(f"{name}/{i}" for name, pool in pools.items() for i in range(len(pool)))
     served = tuple(f"{name}/{i}" for name, pool in stations.items() for i in range(len(pool)))
     requests = log.columns(names, (*names, *served))
     fleet = fleet_use(deployment, pools, stations, operator.instances, requests)
     gaps = tuple(replica.gaps for replica in replicas)
-    summary = summarize(requests, gaps, scenario.slo, fleet)
-    return SimulationResult(summary, requests, gaps, deployment.cost_model, workload.source)
+    limit = scenario.workload.limit
+    duration = limit.duration_s if limit else None
+    window = None if duration is None else seconds_to_ticks(duration)
+    summary = summarize(requests, gaps, scenario.slo, fleet, window)
+    return SimulationResult(
+        summary,
+        requests,
+        gaps,
+        deployment.cost_model,
+        workload.source,
+        tuple(tier.use() for tier in tiers),
+        network.uses(),
+    )

@@ -45,6 +45,7 @@ class Topology:
         sites: The replicas.
         placement: Where they stand.
         reach: How far the network goes.
+        contention: Whether transfers share bandwidth.
     """
 
     links: tuple[Link, ...]
@@ -53,6 +54,7 @@ class Topology:
     reach: Reach
     _scale_up: tuple[bool, ...]  # by replica: whether it has such ports
     _node_ports: bool
+    contention: bool = True
 
     def node(self, replica: int) -> str:
         """Return the name of a replica's node."""
@@ -179,6 +181,7 @@ def resolve_topology(spec: TopologySpec | None, sites: Sequence[ReplicaSite]) ->
         reach=terms.spec.reach,
         _scale_up=tuple(terms.scale_up(site.device) > 0 for site in sites),
         _node_ports=terms.node_gb_per_s is not None,
+        contention=terms.spec.contention,
     )
 
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from hermes.errors import InputError
 from hermes.scenario.scenario import Scenario
-from hermes.sim.clock import Clock
 from hermes.sim.coordinator import Coordinator, Walker
 from hermes.sim.deployment import Deployment
 from hermes.sim.fleet import Pools, build_route
 from hermes.sim.network import FlowNetwork
 from hermes.sim.operations.operator import Operator
-from hermes.sim.operations.start_up import store_links
 from hermes.sim.pipelines.build import Builder, require_attributes
 from hermes.sim.pipelines.draws import Draws
-from hermes.sim.pipelines.plan import CallPlan, PipelinePlan
+from hermes.sim.pipelines.plan import CallPlan
 from hermes.sim.pipelines.world import World
 from hermes.sim.route import Route
 from hermes.sim.stations.build import start_stations
 from hermes.sim.stations.station import Station
+from hermes.sim.tiers.recall import Recall
+from hermes.sim.warm import warm_caches
 from hermes.workload import Workload
 from hermes.workload.choices import choose
 from hermes.workload.streams import stream
@@ -27,7 +29,7 @@ __all__ = ["build_ways"]
 
 
 def build_ways(
-    env: Clock,
+    network: FlowNetwork,
     scenario: Scenario,
     deployment: Deployment,
     workload: Workload,
@@ -36,8 +38,7 @@ def build_ways(
     operator: Operator,
 ) -> tuple[tuple[Route | Walker, ...], Mapping[str, Sequence[Station]]]:
     """Return the way of each of the workload's pipelines, and the stations on them, started."""
-    links = (*deployment.topology.links, *store_links(deployment.clients))
-    network = FlowNetwork(env, links)
+    env = network.env
     replicas = sum(len(pool) for pool in pools.values())
     stations = start_stations(env, deployment.stations, deployment.topology, network, replicas)
     world = World(
@@ -49,45 +50,66 @@ def build_ways(
         Draws(scenario.seed, len(workload)),
         _difficulty(scenario, len(workload)),
     )
-    builder = Builder(world, deployment.clients, pools, deployment.stations, stations)
+    builder = Builder(
+        world, deployment.clients, pools, deployment.stations, stations, scenario.seed
+    )
     ways: list[Route | Walker] = []
+    first_calls: list[Route | None] = []
     first_stage = 0
     for name in workload.pipeline_names:
         plan = deployment.pipelines[name]
         require_attributes(plan, tuple(workload.attributes))
-        routes = _routes(network, deployment, pools, plan, scenario.seed, operator)
+        routes = [
+            _route(operator, network, deployment, call, _Drawing(workload, scenario.seed, name))
+            for call in plan.calls
+        ]
+        first_calls.append(routes[0] if routes else None)
         known = plan.only_call
         if known is not None and all(_quality_of(deployment, c) is None for c in plan.clients):
             ways.append(routes[0])
         else:
             ways.append(builder.walker(plan, routes, first_stage))
         first_stage += len(plan.stage_names)
+    if workload.earlier is not None:
+        warm_caches(workload.earlier, first_calls)
     operator.start(network)
     return tuple(ways), stations
 
 
-def _routes(
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    """What the draws of a pipeline's routes depend on."""
+
+    workload: Workload
+    seed: int
+    pipeline: str
+
+    def name(self, call: CallPlan) -> str:
+        """Return the name of a call's random streams."""
+        return self.pipeline if call.number == 0 else f"{self.pipeline}/{call.name}"
+
+
+def _route(
+    operator: Operator,
     network: FlowNetwork,
     deployment: Deployment,
-    pools: Pools,
-    plan: PipelinePlan,
-    seed: int,
-    operator: Operator,
-) -> list[Route]:
-    """Return the routes of a pipeline's calls; each has a random stream of its own."""
-    calls = [leaf for leaf in plan.leaves() if isinstance(leaf, CallPlan)]
-    return [
-        build_route(
-            network,
-            deployment,
-            pools,
-            call.route,
-            seed,
-            plan.name if call.number == 0 else f"{plan.name}/{call.name}",
-            operator,
+    call: CallPlan,
+    drawing: _Drawing,
+) -> Route:
+    """Return the route of a call; each has random streams of its own."""
+    name, seed = drawing.name(call), drawing.seed
+    route = build_route(operator, network, deployment, call.route, seed, name)
+    if call.spec.recall is None:
+        return route
+    if drawing.workload.prefixes is not None:
+        raise InputError(
+            "the workload says which prompts share a beginning, so hits come of that; leave this "
+            "out, or take requests without prefixes",
+            f"{call.where}.recall",
         )
-        for call in calls
-    ]
+    count = len(drawing.workload)
+    recall = Recall(call.spec.recall, route.replicas, deployment.tiers, count, (seed, name))
+    return replace(route, recall=recall)
 
 
 def _quality_of(deployment: Deployment, client: str) -> object:

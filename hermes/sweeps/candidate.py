@@ -68,7 +68,7 @@ class CandidateBuilder:
             return Candidate(point, changes, key, seed, (), error)
         plain = scenario.model_dump(mode="json")
         files = data_files(plain, self.folder)
-        judged = None if self.evaluation.plain else self.evaluation.model_dump(mode="json")
+        judged = None if self.evaluation.plain else self.evaluation.written()
         key = trial_key(plain, files, judged)
         return Candidate(point, changes, key, scenario.seed, files, self._problem(scenario))
 

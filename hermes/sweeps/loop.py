@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hermes.cluster import Executor, Trial
-from hermes.cluster.trial import Row, failure
+from hermes.cluster.trial import STOPPED_AFTER, Row, failure
 from hermes.results import StudyFolder, parameter_column
 from hermes.results.schema import PARAMETER_PREFIX
 from hermes.sweeps.candidate import Candidate
@@ -104,8 +104,11 @@ class StudyLoop:
         self._spent = False  # the sampler has nothing left
         self._short = executor if isinstance(executor, ShortRuns) else None
         self._held: Proposal | None = None  # asked for, but of the next cohort
+        self.on_written: Callable[[Sequence[Row]], None] | None = None
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
+        self.hopeless = 0  # trials that ended once a limit was certainly missed
+        self.unfinished = 0.0  # what was not simulated of them, in whole runs
         self.simulated = 0.0  # requests under a pruner, in whole runs
         self.bests = Bests(study.spec.objectives)
         for row in past.stored:
@@ -219,6 +222,9 @@ class StudyLoop:
 
     def _count(self, row: Row) -> None:
         self.counts[str(row["status"])] += 1
+        if row.get("error_type") == "TrialHopelessError":
+            self.hopeless += 1
+            self.unfinished += 1 - float(row.get(STOPPED_AFTER) or 0.0)
         self.simulated += float(row.get(SIMULATED) or 0.0)
         if row["status"] != "completed":
             self.reasons[f"{row['status']}: {row.get('error')}"] += 1
@@ -232,6 +238,8 @@ class StudyLoop:
     def _write(self) -> None:
         if self._unwritten:
             self._folder.write_part(self._unwritten, self._schema)
+            if self.on_written is not None:
+                self.on_written(self._unwritten)
             self._unwritten = []
             self._folder.compact(self._schema)
         self._written_at = time.monotonic()

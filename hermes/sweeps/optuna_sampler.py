@@ -7,14 +7,13 @@ propose once more what it proposed at its start.
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hermes.errors import InputError
-from hermes.sweeps.samplers import Finished, Outcome, Proposal
+from hermes.sweeps.samplers import Finished, Outcome, Proposal, missing_for
 from hermes.sweeps.space import Point, Space
 from hermes.sweeps.spec import SamplerSpec
 from hermes.workload.streams import stream
@@ -27,7 +26,6 @@ __all__ = ["OptunaSampler", "require_installed"]
 # A genetic sampler breeds from whole generations and knows a trial's by this attribute; trials
 # added without it would not count, and a resumed search would start over at random.
 _GENERATIONS = {"nsga2": "NSGAIISampler:generation", "nsga3": "NSGAIIISampler:generation"}
-_NEEDS = {"gp": ("torch", "scipy"), "cmaes": ("cmaes",)}
 
 
 def require_installed(spec: SamplerSpec) -> None:
@@ -36,7 +34,7 @@ def require_installed(spec: SamplerSpec) -> None:
     Raises:
         InputError: It is not; the message names the extra.
     """
-    missing = [name for name in _NEEDS.get(spec.name, ()) if importlib.util.find_spec(name) is None]
+    missing = missing_for(spec.name)
     if missing:
         raise InputError(
             f"the sampler {spec.name!r} needs {' and '.join(missing)}: pip install "

@@ -17,9 +17,9 @@ from hermes.cluster import (
     TrialSetup,
     with_content,
 )
-from hermes.cluster.trial import Row
+from hermes.cluster.trial import STOPPED_AFTER, Row
 from hermes.errors import HermesError, InputError
-from hermes.evaluation import evaluation_columns
+from hermes.evaluation import Bound, evaluation_columns
 from hermes.metrics import METRICS
 from hermes.results import Place, StudyFolder, open_place, trial_schema
 from hermes.results.files import cause_of
@@ -27,6 +27,7 @@ from hermes.sweeps.budget import budget_of, check_grid, most_trials
 from hermes.sweeps.interrupt import Interrupt
 from hermes.sweeps.judge import rung_columns
 from hermes.sweeps.loop import Pace, Past, StudyLoop, finished_trials
+from hermes.sweeps.mirror import Mirror
 from hermes.sweeps.optuna_sampler import OptunaSampler, require_installed
 from hermes.sweeps.progress import open_progress
 from hermes.sweeps.samplers import (
@@ -82,9 +83,10 @@ class RunOptions:
     workers: int | None = None
     quiet: bool = False
     pace: Pace = field(default_factory=Pace)
+    mirror: Path | None = None
 
 
-def run_study(
+def run_study(  # noqa: PLR0913 - a public door; all but two are options, by name
     study: Study,
     out: Path | str,
     *,
@@ -93,6 +95,7 @@ def run_study(
     resume: bool = False,
     workers: int | None = None,
     quiet: bool = False,
+    mirror: Path | None = None,
 ) -> StudyOutcome:
     """Run a study; whatever happens, every row written stays.
 
@@ -104,12 +107,13 @@ def run_study(
         resume: Go on with the study that *out* holds, where it holds one.
         workers: CPUs to use; 0 runs the trials in this process, without Ray.
         quiet: Show no progress.
+        mirror: Optuna journal to keep a copy in, for optuna-dashboard.
 
     Raises:
         InputError: The folder holds something else, or no point of the space can exist.
         StudyLockedError: Another driver is writing there.
     """
-    return run(study, out, RunOptions(address, trials, resume, workers, quiet))
+    return run(study, out, RunOptions(address, trials, resume, workers, quiet, mirror=mirror))
 
 
 def run(study: Study, out: Path | str, options: RunOptions) -> StudyOutcome:
@@ -127,6 +131,7 @@ def run(study: Study, out: Path | str, options: RunOptions) -> StudyOutcome:
         earlier = warm_start(study)
         sampler = _sampler(study, chosen, [*earlier.lessons, *finished_trials(study, rows)])
         budget = budget_of(study, chosen)
+        mirror = None if options.mirror is None else Mirror(study, options.mirror)
         with open_progress(most_trials(study, budget), len(rows), options.quiet) as progress:
             for part in stored.set_aside:
                 progress.say(f"set aside {part.file}: {part.why}; its trials run again")
@@ -136,7 +141,17 @@ def run(study: Study, out: Path | str, options: RunOptions) -> StudyOutcome:
                 past = Past(rows, earlier.rows)
                 runs = _with_short_runs(study, executor, rows)
                 loop = StudyLoop(study, folder, schema, sampler, runs, past, options.pace)
+                if mirror is not None:
+                    mirror.add(rows)
+                    loop.on_written = mirror.add
                 loop.run(budget, interrupt, progress)
+                if mirror is not None and mirror.problem:
+                    progress.say(f"the mirror {options.mirror} is not complete: {mirror.problem}")
+            if study.spec.stop_hopeless:
+                progress.say(
+                    f"{loop.hopeless} trials were certain to miss a limit and ended early; "
+                    f"{loop.unfinished:.1f} whole simulations were saved"
+                )
             if study.spec.pruner is not None:
                 progress.say(_saved(loop.simulated, loop.counts))
     if not interrupt.pressed:
@@ -148,7 +163,14 @@ def _columns(study: Study) -> tuple[str, ...]:
     """Return the numeric columns of the study's rows."""
     pruner = study.spec.pruner
     short = () if pruner is None else rung_columns(pruner)
-    return (*METRICS, *evaluation_columns(study.spec.evaluation), *short)
+    stopped = (STOPPED_AFTER,) if study.spec.stop_hopeless else ()
+    return (*METRICS, *evaluation_columns(study.spec.evaluation), *short, *stopped)
+
+
+def _bounds(study: Study) -> tuple[Bound, ...]:
+    if not study.spec.stop_hopeless:
+        return ()
+    return tuple(Bound(limit.metric, limit.sign, limit.limit) for limit in study.spec.limits())
 
 
 def _with_short_runs(study: Study, executor: Executor, rows: list[Row]) -> Executor:
@@ -234,6 +256,7 @@ def _executor(study: Study, options: RunOptions) -> Iterator[Executor]:
         evaluation=study.spec.evaluation,
         watched=tuple(study.spec.objectives),
         memory_limit_gib=study.spec.trial_memory_gib,
+        hopeless=_bounds(study),
     )
     if options.workers == 0:
         yield InProcessExecutor(setup)

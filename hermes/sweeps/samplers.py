@@ -8,6 +8,7 @@ the stored rows (see `optuna_sampler`).
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -28,6 +29,7 @@ __all__ = [
     "choose_sampler",
     "done_numbers",
     "grid_sampler",
+    "missing_for",
     "qmc_sampler",
     "random_sampler",
 ]
@@ -35,6 +37,8 @@ __all__ = [
 DEFAULT_TRIALS = 100
 _WHOLE_GRID = 1_000
 _MOST_TPE_TRIALS = 1_000
+_MOST_GP_TRIALS = 200
+_NEEDS = {"gp": ("torch", "scipy"), "cmaes": ("cmaes",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +171,10 @@ def choose_sampler(spec: StudySpec) -> SamplerSpec:
 
     The whole grid where the budget covers it; otherwise NSGA-II for two objectives and NSGA-III for
     more, and for one TPE, which learns most from a trial but takes seconds for each beyond a
-    thousand. A budget below two generations is too small to breed in and explores by QMC. Only
-    samplers that every installation has are chosen: what a study does must not depend on it.
+    thousand. A budget below two generations is too small to breed in and explores by QMC.
+    Below 200 trials, and for one or two objectives, a Gaussian process learns most from each,
+    where the extra `gp` is installed. Which sampler a study began with is in its study.json: a
+    resume goes on with that one, or says what it needs.
     """
     if spec.sampler.name != "auto":
         return spec.sampler
@@ -177,11 +183,19 @@ def choose_sampler(spec: StudySpec) -> SamplerSpec:
     if size is not None and size <= min(budget, LARGEST_GRID):
         return SamplerSpec(name="grid")
     budget = spec.trials or DEFAULT_TRIALS
+    if budget < _MOST_GP_TRIALS and len(spec.objectives) <= 2 and not missing_for("gp"):
+        return SamplerSpec(name="gp")
     if len(spec.objectives) == 1 and budget <= _MOST_TPE_TRIALS:
         return SamplerSpec(name="tpe")
     if budget < 2 * spec.sampler.nsga2.population_size:
         return SamplerSpec(name="qmc")
     return SamplerSpec(name="nsga2" if len(spec.objectives) <= 2 else "nsga3")
+
+
+def missing_for(sampler: str) -> tuple[str, ...]:
+    """Return the packages that a sampler needs and that are not installed."""
+    needs = _NEEDS.get(sampler, ())
+    return tuple(name for name in needs if importlib.util.find_spec(name) is None)
 
 
 def done_numbers(finished: Sequence[Finished]) -> frozenset[int]:

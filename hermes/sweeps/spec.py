@@ -15,7 +15,14 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from hermes.errors import InputError, did_you_mean
-from hermes.evaluation import CAPACITY_METRICS, CapacitySpec, EvaluationSpec, ReplicatesSpec
+from hermes.evaluation import (
+    BATCHED,
+    CAPACITY_METRICS,
+    BatchesSpec,
+    CapacitySpec,
+    EvaluationSpec,
+    ReplicatesSpec,
+)
 from hermes.evaluation.spec import as_replicates
 from hermes.metrics import METRICS
 from hermes.scenario.base import Positive, PositiveInt, Spec
@@ -187,6 +194,11 @@ def _evaluate(value: Any) -> Any:
     raise _wrong(f"is `simulation`, `capacity` or {{capacity: {{...}}}}, got {value!r}{hint}")
 
 
+def _batches(value: Any) -> Any:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return {"count": value} if whole else value
+
+
 class StudySpec(Spec):
     """A question about deployments, and the search that answers it."""
 
@@ -217,8 +229,12 @@ class StudySpec(Spec):
     for a capacity."""
     warm_up: Annotated[float, Field(ge=0, le=0.9)] = 0.0
     """Share of the requests, the first to arrive, that load the system but are not counted."""
-    batches: Annotated[int, Field(ge=3, le=1000)] | None = None
-    """Batches of requests whose spread gives the intervals of a single seed."""
+    batches: (
+        Annotated[BatchesSpec, BeforeValidator(_batches, json_schema_input_type=int | BatchesSpec)]
+        | None
+    ) = None
+    """Batches of requests whose spread gives the intervals of a single seed. {precision: 0.05}
+    simulates no more requests than it takes to know the objectives to 5 %."""
     objectives: Annotated[
         dict[str, Literal["minimize", "maximize"]],
         Field(min_length=1, max_length=_MOST_OBJECTIVES),
@@ -236,6 +252,9 @@ class StudySpec(Spec):
     ] = None
     """Multi-fidelity: simulate each trial on a share of its requests first, and go on with the
     promising ones: `successive_halving`, `hyperband` or `median`. For one objective."""
+    stop_hopeless: bool = False
+    """Whether a simulation ends once it is certain to miss one of `constraints`, as a row without
+    metrics. What is feasible, and so the answer, stays the same."""
     trials: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     """Trials to run; default: the whole grid where there is one, otherwise 100."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -281,6 +300,20 @@ class StudySpec(Spec):
                 f"a pruner compares trials by one objective, got {len(self.objectives)}; leave "
                 "out `pruner`, or make the others `constraints`"
             )
+        if self.batches is not None and self.batches.precision is not None:
+            for name in self.objectives:
+                if not name.startswith(BATCHED):
+                    raise _wrong(
+                        f"batches have no interval of {name!r}, only of latencies and the "
+                        "attainment; use `replicates: {precision: ...}`"
+                    )
+        if self.stop_hopeless and not self.constraints:
+            raise _wrong("stop_hopeless needs `constraints` that could be missed")
+        if self.stop_hopeless and not self.evaluation.plain:
+            raise _wrong(
+                "stop_hopeless is for single simulations; a capacity search stops by itself, and "
+                "intervals need whole runs"
+            )
         try:
             _ = self.evaluation
         except ValidationError as error:
@@ -295,7 +328,8 @@ class StudySpec(Spec):
             capacity=self.evaluate,
             replicates=self.replicates or ReplicatesSpec(least=usual, most=usual),
             warm_up=self.warm_up,
-            batches=self.batches,
+            batches=None if self.batches is None else self.batches.count,
+            batch_precision=None if self.batches is None else self.batches.precision,
         )
 
     def limits(self) -> tuple[Constraint, ...]:

@@ -80,7 +80,9 @@ class Study:
             "hermes_version": __version__,
         }
         if not spec.evaluation.plain:
-            content["evaluation"] = spec.evaluation.model_dump(mode="json")
+            content["evaluation"] = spec.evaluation.written()
+        if spec.stop_hopeless:
+            content["stop_hopeless"] = True
         if spec.pruner is not None:
             content["pruner"] = spec.pruner.model_dump(mode="json")
         if spec.warm_start is not None:

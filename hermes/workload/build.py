@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from hermes.scenario.synthetic import ServeGen, ServeGenRequests
 from hermes.scenario.units import seconds_to_ticks, ticks_to_seconds
 from hermes.scenario.workload import (
     DEFAULT_REQUESTS,
+    MAX_REQUESTS,
     Drawn,
     LimitSpec,
     SampleRequests,
@@ -37,6 +38,7 @@ from hermes.workload.servegen import generate
 from hermes.workload.servegen_data import read_clients
 from hermes.workload.streams import stream
 from hermes.workload.traces import Trace, TraceOptions, read_trace
+from hermes.workload.warm import with_earlier
 from hermes.workload.workload import Column, Prefixes, Workload
 
 __all__ = ["build_workload"]
@@ -56,6 +58,7 @@ class _Requests:
     priority: Column | None = None
     prefixes: Prefixes | None = None
     session: Column | None = None
+    attributes: Mapping[str, Column] = field(default_factory=dict)
 
 
 def build_workload(
@@ -75,6 +78,9 @@ def build_workload(
     Raises:
         InputError: if a file is wrong, a name is unknown, or no request arrives.
     """
+    if spec.warm_cache is not None:
+        whole = build_workload(_with_earlier(spec, spec.warm_cache), pipeline_names, seed, folder)
+        return with_earlier(whole, spec.warm_cache)
     match spec.requests:
         case TraceRequests() | SampleRequests():
             requests = _traced(spec, spec.requests, pipeline_names, seed, folder)
@@ -95,8 +101,28 @@ def build_workload(
         requests.priority,
         requests.prefixes,
         requests.session,
+        requests.attributes,
         closed_loop=closed_loop(spec.arrivals, seed, count),
     )
+
+
+def _with_earlier(spec: WorkloadSpec, earlier: int) -> WorkloadSpec:
+    """Return the workload with so many requests more than are to be simulated."""
+    if isinstance(spec.arrivals, ClosedLoopArrivals):
+        raise InputError(
+            "not modelled with closed-loop arrivals, which have no time before they begin",
+            "workload.warm_cache",
+        )
+    limit = spec.limit
+    if limit is not None and limit.duration_s is not None:
+        raise InputError(
+            "limit.duration_s counts from the first request, which is not simulated then; give "
+            "limit.requests",
+            "workload.warm_cache",
+        )
+    if limit is not None and limit.requests is not None:
+        limit = LimitSpec(requests=min(limit.requests + earlier, MAX_REQUESTS))
+    return spec.model_copy(update={"warm_cache": None, "limit": limit})
 
 
 def _drawn(spec: WorkloadSpec, requests: Drawn, seed: int) -> _Requests:
@@ -169,6 +195,7 @@ def _first(trace: Trace, times: Column, source: str) -> _Requests:
         cut(trace.priority),
         prefixes,
         cut(trace.session),
+        {name: column[:count] for name, column in trace.attributes.items()},
     )
 
 

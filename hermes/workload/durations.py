@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from hermes.scenario.durations import (
+    MAX_MILLISECONDS,
     DurationSpec,
     ExponentialDuration,
     LognormalDuration,
@@ -22,7 +23,7 @@ __all__ = ["draw_durations"]
 
 
 def draw_durations(spec: DurationSpec, count: int, rng: np.random.Generator) -> Column:
-    """Draw `count` durations in ticks, none negative."""
+    """Draw `count` durations in ticks, none negative; what a tail draws beyond a day is cut."""
     match spec:
         case ExponentialDuration(exponential=body):
             drawn = body.mean * rng.standard_exponential(count)
@@ -33,5 +34,6 @@ def draw_durations(spec: DurationSpec, count: int, rng: np.random.Generator) -> 
             drawn = body.low + rng.random(count) * (body.high - body.low)
         case _:
             drawn = np.full(count, float(spec))
+    drawn = np.minimum(drawn, MAX_MILLISECONDS)
     ticks: Column = np.rint(drawn * TICKS_PER_MILLISECOND).astype(np.int64)
     return ticks

@@ -82,6 +82,7 @@ class Workload:
         attributes: Further whole numbers of each, by name, for pipelines to go by.
         closed_loop: The users who ask one after another; the arrivals are all 0 then, and known
             when they have happened. None where requests come by themselves.
+        earlier: Requests that came before and left their prompts in the caches; None: none did.
     """
 
     arrival_ticks: Column
@@ -95,6 +96,7 @@ class Workload:
     session: Column | None = None
     attributes: Mapping[str, Column] = field(default_factory=dict)
     closed_loop: ClosedLoop | None = None
+    earlier: Workload | None = None
 
     def __post_init__(self) -> None:
         columns = self._columns()
@@ -146,6 +148,8 @@ class Workload:
             total.update(think.tobytes())
         if self.prefixes is not None:
             total.update(repr((self.prefixes.block_tokens, self.prefixes.ids)).encode())
+        if self.earlier is not None:
+            total.update(self.earlier.digest().encode())
         return total.hexdigest()
 
     def _columns(self) -> tuple[Column, ...]:

@@ -163,3 +163,32 @@ def test_intervals_cover_what_many_seeds_agree_on():
         found = columns({"capacity": {}, "replicates": 5}, seed=1000 + 5 * trial)
         hits += abs(found["capacity_load"] - truth) <= found["capacity_load.ci95"]
     assert hits >= 88
+
+
+# --- Concurrency ------------------------------------------------------------------------------
+
+
+CLOSED = {
+    "workload": {"arrivals": {"process": "closed_loop", "users": 8}},
+    "slo": {"ttft_ms": 200, "attainment": 0.9},
+}
+
+
+def test_the_capacity_of_a_closed_loop_is_the_most_users_that_meet_the_slo():
+    found = columns({"capacity": {"precision": 0.01}}, **CLOSED)
+
+    def holds(users):
+        arrivals = {"process": "closed_loop", "users": users}
+        one = runner(workload={"arrivals": arrivals}, slo=CLOSED["slo"])
+        return (one.run(0, one.workload(0)).summary["slo_attainment"] or 0) >= 0.9
+
+    exact = next(users for users in range(1, 99) if not holds(users + 1))
+    assert found["capacity_load"] == exact
+    assert found["capacity_request_rate"] == found["request_throughput"]
+    assert found["capacity_goodput"] == pytest.approx(found["request_goodput"])
+
+
+def test_a_deployment_that_misses_its_slo_with_a_single_user_has_no_capacity():
+    found = columns({"capacity": {}}, **CLOSED | {"slo": {"ttft_ms": 0.1, "attainment": 0.9}})
+    assert found["capacity_load"] == 0
+    assert found["evaluation_simulations"] <= 5, "a load that was tried is not tried again"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from hermes.evaluation import EvaluationSpec, evaluation_columns
@@ -64,3 +66,48 @@ def test_the_columns_announced_hold_the_columns_that_come(spec):
     cost = () if not judged.plain else ("evaluation_simulations", "evaluation_saved")
     announced = {*METRICS, *evaluation_columns(judged), *cost}
     assert set(columns(spec)) <= announced
+
+
+# --- As many requests as it takes ---------------------------------------------------------------
+
+MANY = {"workload": {"limit": {"requests": 5400}}}
+
+
+def test_a_run_is_as_long_as_its_precision_asks_and_is_that_of_so_many_requests():
+    found = columns({"batches": 10, "batch_precision": 0.2}, ("tpot_ms.mean",), **MANY)
+    assert found["requests"] == 600
+    assert found["evaluation_saved"] == pytest.approx(8 / 9)
+    alone = columns({"batches": 10}, workload={"limit": {"requests": 600}})
+    cost = {"evaluation_saved", "evaluation_simulations"}
+    assert {n: v for n, v in found.items() if n not in cost} == {
+        n: v for n, v in alone.items() if n not in cost
+    }
+    assert found["tpot_ms.mean.ci95"] <= 0.2 * found["tpot_ms.mean"]
+
+
+def test_a_precision_out_of_reach_takes_all_requests_and_says_what_looking_cost():
+    found = columns({"batches": 10, "batch_precision": 1e-9}, ("ttft_ms.p99",), **MANY)
+    whole = columns({"batches": 10}, **MANY)
+    assert found["requests"] == 5400
+    assert found["ttft_ms.p99"] == whole["ttft_ms.p99"]
+    assert found["evaluation_saved"] == pytest.approx(-4 / 9)
+
+
+def test_short_batches_say_too_little_to_stop_at():
+    found = columns({"batches": 10, "batch_precision": 1.0}, ("tpot_ms.mean",))
+    assert found["requests"] == 300
+    assert found["evaluation_simulations"] == 1
+
+
+@pytest.mark.slow
+def test_at_moderate_load_four_of_five_intervals_that_ended_a_run_hold_the_truth():
+    seeds, metric = range(200), "ttft_ms.mean"
+    short = [
+        columns({"batches": 10, "batch_precision": 0.1}, (metric,), seed=seed, **MANY)
+        for seed in seeds
+    ]
+    truth = math.fsum(one[metric] * one["requests"] for one in short) / math.fsum(
+        one["requests"] for one in short
+    )
+    held = sum(abs(one[metric] - truth) <= one[metric + ".ci95"] for one in short)
+    assert held >= 150  # 163; of 95 % intervals, which stopping at the first narrow one spoils

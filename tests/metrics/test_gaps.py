@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hermes.metrics.gap_ranks import RankedGaps, describe_gaps
 from hermes.metrics.gaps import TokenGaps
-from hermes.metrics.quantiles import describe, describe_weighted
+from hermes.metrics.quantiles import describe
 
 RUNS = st.lists(
     st.tuples(st.integers(1, 10**9), st.integers(0, 10**4), st.integers(1, 20), st.integers(1, 9))
@@ -35,10 +36,24 @@ def test_progressions_equal_the_spelt_out_gaps(
     values, counts = TokenGaps.gathered(logs)
     expected = sorted(gap for runs in parts for gap in spelt_out(runs))
     assert values.repeat(counts).tolist() == expected
-    weighted = describe_weighted(values, counts, 1000)
+    weighted = describe_gaps(logs, 1000)
     plain = describe([gap / 1000 for gap in expected])
     for statistic, value in plain.items():
         if value is None:
             assert weighted[statistic] is None
         else:
             assert abs(weighted[statistic] - value) <= 1e-12 * value
+
+
+def test_any_gap_can_be_asked_for_where_there_are_too_many_to_sort() -> None:
+    log = TokenGaps()
+    for run in range(40):
+        log.add(10**9 + 37 * run, 3 + run % 5, 1000, 1 + run % 3)
+    log.add(10**9 + 500, 0, 2000, 7)
+    values, counts = TokenGaps.gathered([log])
+    expected = values.repeat(counts)
+    ranked = RankedGaps(TokenGaps.columns([log]))
+    assert ranked.total == len(expected)
+    assert ranked.sum == sum(expected.tolist())
+    for rank in (0, 1, 99, len(expected) // 2, len(expected) * 9 // 10, len(expected) - 1):
+        assert ranked.at(rank) == expected[rank]

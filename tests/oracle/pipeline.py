@@ -31,6 +31,10 @@ class PipelinedReference(ReferenceReplica):
     def elsewhere(self) -> int:  # type: ignore[override]
         return sum(len(lane) for lane in self.lanes if lane is not self.running)
 
+    @property
+    def in_flight(self) -> int:  # type: ignore[override]
+        return len(self.flights)
+
     def begin(self, now: int) -> None:
         """Send off batches while there are free lanes and something that can run."""
         self.ended = False

@@ -96,6 +96,7 @@ class ReferenceReplica:
         self.barren_steps = 0
 
     elsewhere = 0  # sequences that run in other batches in flight
+    in_flight = 0  # such batches
     carried = False  # a prompt, in the step being formed
 
     @property
@@ -279,7 +280,7 @@ class ReferenceReplica:
     @property
     def defers_prefills(self) -> bool:
         """vLLM's local prefill cadence."""
-        passed = self.steps + 1 - self.last_prefill_step
+        passed = self.steps + self.in_flight + 1 - self.last_prefill_step
         return (
             not self.prefill_capacity_bound
             and passed < self.limits.prefill_schedule_interval
@@ -324,7 +325,7 @@ class ReferenceReplica:
         if not preempted and not deferring:
             self.prefill_capacity_bound = bool(self.waiting)
         if self.carried:
-            self.last_prefill_step = self.steps + bool(self.batch)
+            self.last_prefill_step = self.steps + self.in_flight + bool(self.batch)
 
     def next_tokens(self, request: Request, budget: int) -> int:
         """What the head of the queue is given within a budget; 0 when it must wait."""

@@ -80,7 +80,7 @@ def test_a_trace_keeps_its_times_unless_told_otherwise():
     assert WorkloadSpec.model_validate({"requests": TRACE}).arrivals is None
 
 
-PROCESSES = "poisson, gamma, constant, trace, burst, piecewise, diurnal, ramp_up"
+PROCESSES = "poisson, gamma, constant, trace, burst, closed_loop, piecewise, diurnal, ramp_up"
 DISTRIBUTIONS = "constant, lognormal, uniform, normal, exponential, geometric, empirical"
 A_LENGTH = f"a whole number from 1 to 100000000 or a mapping with one of the keys {DISTRIBUTIONS}"
 

@@ -79,9 +79,9 @@ class Case:
     priority: tuple[int, ...] | None = None
     prefixes: Prefixes | None = None
 
-    def reference(self) -> tuple[list[Request], int]:
-        """Return the requests as the reference serves them, and its steps."""
-        requests = [
+    def unserved(self) -> list[Request]:
+        """Return the requests as the reference takes them."""
+        return [
             Request(
                 i,
                 arrival,
@@ -93,6 +93,10 @@ class Case:
             )
             for i, (arrival, prompt, output) in enumerate(self.requests)
         ]
+
+    def reference(self) -> tuple[list[Request], int]:
+        """Return the requests as the reference serves them, and its steps."""
+        requests = self.unserved()
         pool = [
             ReferenceReplica(
                 self.bounds,

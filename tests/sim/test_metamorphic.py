@@ -203,3 +203,73 @@ def test_a_gigabyte_is_a_billion_bytes_wherever_it_is_written() -> None:
     exact = scenario(device="mine", own=own_device(memory_bandwidth_gb_per_s=2000.0))
     spelt = scenario(device="mine", own=own_device(memory_bandwidth_gb_per_s=2.0e3))
     assert exact.summary == spelt.summary
+
+
+@pytest.mark.parametrize("batching", ["chunked", "continuous", "mixed", "static"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_longer_prompts_never_bring_the_first_token_of_a_lone_request_forward(
+    batching: str, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    for prompt in rng.integers(1, 20_000, 10).tolist():
+        short, long = (
+            int(run([(0, tokens, 3)], batching=batching).requests.first_token[0])
+            for tokens in (prompt, 2 * prompt)
+        )
+        assert long >= short
+
+
+def piped(stages: list[dict[str, object]], clients: dict[str, object]) -> SimulationResult:
+    return simulate(
+        build_scenario(
+            {
+                "workload": {
+                    "requests": {"sample": "chat"},
+                    "arrivals": {"process": "poisson", "rate_per_s": 4},
+                    "limit": {"requests": 200},
+                },
+                "pipelines": {"default": stages},
+                "clients": clients,
+            }
+        )
+    )
+
+
+def test_a_stage_split_in_two_with_the_same_total_changes_no_request() -> None:
+    llm = {"chat": {"model": "llama-3.1-8b", "device": "h100-sxm"}}
+    tools = {name: {"serves": ["tool"], "max_concurrency": 1000} for name in ("a", "b")}
+
+    def tool(client: str, ms: float) -> dict[str, object]:
+        return {"tool": {"client": client, "latency_ms": ms}}
+
+    whole = piped([tool("a", 30.0), {"generate": {}}], llm | {"a": tools["a"]})
+    split = piped([tool("a", 20.0), tool("b", 10.0), {"generate": {}}], llm | tools)
+    assert whole.requests.finished.tolist() == split.requests.finished.tolist()
+    assert whole.requests.first_token.tolist() == split.requests.first_token.tolist()
+
+
+def test_one_client_of_two_replicas_is_two_clients_of_one() -> None:
+    base = {"model": "llama-3.1-8b", "device": "h100-sxm"}
+    one = piped([{"generate": {}}], {"c": {**base, "replicas": 2}})
+    two = piped([{"generate": {}}], {"c": base, "d": base})
+    assert one.requests.finished.tolist() == two.requests.finished.tolist()
+    assert one.requests.replica.tolist() == two.requests.replica.tolist()
+
+
+def test_replicas_of_different_shapes_serve_one_stage() -> None:
+    """The larger one is quicker, so by load it gets more; each keeps to its own bounds."""
+    base = {"model": "llama-3.1-8b", "device": "h100-sxm"}
+    clients = {
+        "small": {**base, "num_gpu_blocks_override": 40, "max_model_len": 600},
+        "large": {**base, "tensor_parallel_size": 4},
+    }
+    result = piped([{"generate": {}}], clients)
+    requests = result.requests
+    assert requests.completed.all()
+    shares = np.bincount(requests.replica, minlength=2)
+    assert (shares > 0).all()
+    assert requests.replica_names == ("small/0", "large/0")
+    on_small = requests.replica == 0
+    longest = requests.prompt_tokens + requests.output_tokens
+    assert longest[on_small].max() <= 600 < longest.max()
+    assert result.summary["devices"] == 5

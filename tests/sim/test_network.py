@@ -482,3 +482,40 @@ def test_the_reference_knows_the_parking_lot():
     flows = {0: (("a", "b"), 1, None), 1: (("a",), 1, None), 2: (("b",), 2, None)}
     rates = max_min_rates(flows, {"a": Fraction(1), "b": Fraction(1)})
     assert rates == {0: Fraction(1, 3), 1: Fraction(2, 3), 2: Fraction(2, 3)}
+
+
+class TestEstimates:
+    def test_an_estimate_alone_is_what_the_transfer_then_takes(self) -> None:
+        env, network, done = fresh({"a": 1.0, "b": 2.0})
+        expected = network.estimate(["a", "b"], 10**6)
+        network.transfer(["a", "b"], 10**6, lambda: done.append(env.now))
+        env.run()
+        assert done == [expected]
+
+    def test_it_counts_those_on_the_link_as_far_as_they_are_in_the_way(self) -> None:
+        env, network, done = fresh({"a": 1.0})
+        network.transfer(["a"], 10**6, lambda: None)
+        network.transfer(["a"], 4 * 10**6, lambda: None)
+        expected = network.estimate(["a"], 2 * 10**6)
+        network.transfer(["a"], 2 * 10**6, lambda: done.append(env.now))
+        env.run()
+        assert done == [expected] == [5 * 10**6 * 1000]
+
+
+class TestWithoutContention:
+    def test_each_transfer_has_the_path_to_itself(self) -> None:
+        env, network, done = fresh({"a": 1.0, "b": 0.5}, contention=False)
+        for _ in range(3):
+            network.transfer(["a", "b"], 10**6, lambda: done.append(env.now))
+        env.run()
+        assert done == [2 * 10**6 * 1000] * 3
+        assert network.use("b").bytes == 3 * 10**6
+        assert network.estimate(["a", "b"], 10**6) == 2 * 10**6 * 1000
+
+
+def fresh(
+    gb_per_s: dict[str, float], contention: bool = True
+) -> tuple[Clock, FlowNetwork, list[int]]:
+    env = Clock(initial_time=0)
+    links = [Link(name, bandwidth * 1e9) for name, bandwidth in gb_per_s.items()]
+    return env, FlowNetwork(env, links, contention), []

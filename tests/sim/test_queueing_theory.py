@@ -14,7 +14,9 @@ from statistics import fmean, stdev
 import numpy as np
 import pytest
 
-from hermes.sim.simulation import simulate_deployment
+from hermes.scenario import build_scenario
+from hermes.sim import simulate
+from hermes.sim.simulation import SimulationResult, simulate_deployment
 from tests.sim.deployments import deployment, limits, linear, workload
 from tests.sim.test_against_oracle import SCENARIO
 
@@ -47,6 +49,11 @@ def services(kind: str, size: int, seed: int) -> np.ndarray:
         return rng.geometric(1 / MEAN_STEPS, size)
     if kind == "constant":
         return np.full(size, MEAN_STEPS)
+    if kind == "hyperexponential":  # balanced means, cv^2 = 4
+        share = (1 + math.sqrt((4 - 1) / (4 + 1))) / 2
+        quick = rng.random(size) < share
+        mean = np.where(quick, MEAN_STEPS / (2 * share), MEAN_STEPS / (2 * (1 - share)))
+        return rng.geometric(1 / mean)
     sigma = math.sqrt(math.log(1 + 2.0))  # lognormal with cv^2 = 2
     draws = rng.lognormal(math.log(MEAN_STEPS) - sigma**2 / 2, sigma, size)
     return np.maximum(1, np.rint(draws)).astype(np.int64)
@@ -109,3 +116,169 @@ def test_littles_law_holds_on_every_run() -> None:
         present, before = present + change, now
     assert present == 0
     assert area == int((columns.last_token - columns.arrival).sum())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "load", "servers", "expected"),
+    [
+        ("constant", 0.5, 1, 0.5),  # M/D/1
+        ("hyperexponential", 0.6, 1, pollaczek_khinchine(0.6, 4.0)),  # M/G/1
+        ("lognormal", 0.7, 1, pollaczek_khinchine(0.7, 2.0)),
+        ("exponential", 0.8, 8, 0.286028),  # M/M/c, Erlang C
+        ("exponential", 0.9, 16, 0.369590),
+    ],
+)
+def test_mean_wait_of_more_queues(kind: str, load: float, servers: int, expected: float) -> None:
+    samples = [mean_wait(services(kind, 120_000, s), load, servers, s) for s in range(20)]
+    mean, half = interval(samples)
+    assert half < 0.1 * expected
+    assert abs(mean - expected) <= half + 0.015 * expected
+
+
+def sojourns(load: float, size: int, seed: int) -> np.ndarray:
+    """Return times in an M/M/1 system, in units of the mean service time."""
+    rng = np.random.default_rng([seed, 3])
+    arrivals = np.cumsum(rng.exponential(MEAN_STEPS * STEP / load, size)).astype(np.int64)
+    service = services("exponential", size, seed)
+    requests = [(int(a), 1, int(s)) for a, s in zip(arrivals, service, strict=True)]
+    plan = deployment(bounds=limits(max_num_seqs=1), costs=linear(1, 0, 0))
+    columns = simulate_deployment(SCENARIO, plan, workload(requests)).requests
+    return (columns.last_token - columns.arrival)[size // 10 :] / (MEAN_STEPS * STEP)
+
+
+def test_the_tail_of_the_time_in_an_mm1_system() -> None:
+    """Time in system is exponential with mean 1 / (1 - load): P99 is ln 100 times that."""
+    samples = [float(np.quantile(sojourns(0.5, 14_000, seed), 0.99)) for seed in range(10)]
+    mean, half = interval(samples)
+    assert half < 0.14 * 9.2103
+    assert abs(mean - 9.2103) <= half + 0.01 * 9.2103
+
+
+@pytest.mark.parametrize(("load", "size"), [(0.5, 6_000), (0.8, 8_000)])
+@pytest.mark.parametrize("kind", ["exponential", "constant"])
+def test_a_batch_whose_steps_take_as_long_as_it_is_large_is_processor_sharing(
+    kind: str, load: float, size: int
+) -> None:
+    """M/G/1-PS: the mean time in system is service / (1 - load), whatever the distribution."""
+    samples = []
+    for seed in range(10):
+        rng = np.random.default_rng([seed, 4])
+        arrivals = np.cumsum(rng.exponential(MEAN_STEPS * STEP / load, size)).astype(np.int64)
+        service = services(kind, size, seed)
+        requests = [(int(a), 1, int(s)) for a, s in zip(arrivals, service, strict=True)]
+        bounds = limits(max_num_seqs=2_000, max_num_batched_tokens=4_000)
+        plan = deployment(bounds=bounds, costs=linear(0.001, 1, 0))
+        columns = simulate_deployment(SCENARIO, plan, workload(requests)).requests
+        inside = (columns.last_token - columns.arrival)[size // 10 :]
+        samples.append(float(inside.mean()) / (MEAN_STEPS * STEP))
+    mean, half = interval(samples)
+    expected = 1 / (1 - load)
+    assert half < 0.2 * expected
+    assert abs(mean - expected) <= half + 0.02 * expected  # shares come in steps, not at once
+
+
+def test_constant_arrivals_and_services_are_exact() -> None:
+    """D/D/1 below, at and above saturation, to the tick."""
+    service = 50
+    for gap in (80, 50, 20):
+        requests = [(i * gap * STEP, 1, service) for i in range(200)]
+        plan = deployment(bounds=limits(max_num_seqs=1), costs=linear(1, 0, 0))
+        columns = simulate_deployment(SCENARIO, plan, workload(requests)).requests
+        late = max(0, service - gap) * STEP
+        waits = (columns.scheduled - columns.arrival).tolist()
+        assert waits == [i * late for i in range(200)]
+        assert (columns.last_token - columns.scheduled).tolist() == [service * STEP] * 200
+        if late:
+            span = int(columns.last_token[-1] - columns.arrival[0])
+            assert span == 200 * service * STEP
+
+
+def closed(users: int, think: float, means: tuple[float, ...], requests: int) -> SimulationResult:
+    """Users who think, then pass stations of one server each; times in milliseconds."""
+    names = [f"s{i}" for i in range(len(means))]
+    return simulate(
+        build_scenario(
+            {
+                "workload": {
+                    "requests": {"lengths": {"prompt": 1, "output": 1}},
+                    "arrivals": {
+                        "process": "closed_loop",
+                        "users": users,
+                        "think_s": think / 1000,
+                    },
+                    "limit": {"requests": requests},
+                },
+                "pipelines": {
+                    "default": [
+                        {"tool": {"client": name, "latency_ms": {"exponential": {"mean": mean}}}}
+                        for name, mean in zip(names, means, strict=True)
+                    ]
+                },
+                "clients": {name: {"serves": ["tool"], "max_concurrency": 1} for name in names},
+            }
+        )
+    )
+
+
+def mean_value_analysis(users: int, think: float, means: tuple[float, ...]) -> tuple[float, float]:
+    """Return throughput and time in system of a closed network, by Reiser and Lavenberg (1980)."""
+    lengths = [0.0] * len(means)
+    for present in range(1, users + 1):
+        times = [mean * (1 + length) for mean, length in zip(means, lengths, strict=True)]
+        throughput = present / (think + sum(times))
+        lengths = [throughput * time for time in times]
+    return throughput, sum(times)
+
+
+@pytest.mark.parametrize("users", [1, 8, 32])
+def test_a_closed_network_has_the_throughput_of_mean_value_analysis(users: int) -> None:
+    throughput, inside = mean_value_analysis(users, 5.0, (1.0, 0.5))
+    result = closed(users, 5.0, (1.0, 0.5), 30_000)
+    assert result.summary["request_throughput"] == pytest.approx(1000 * throughput, rel=0.02)
+    assert result.summary["e2el_ms.mean"] == pytest.approx(inside, rel=0.05)
+
+
+def test_mean_value_analysis_itself() -> None:
+    assert mean_value_analysis(1, 5.0, (1.0, 0.5)) == pytest.approx((0.153846, 1.5), rel=1e-5)
+    assert mean_value_analysis(8, 5.0, (1.0, 0.5)) == pytest.approx((0.884522, 4.044436), rel=1e-5)
+
+
+def test_a_loop_over_two_stations_is_a_jackson_network() -> None:
+    """Feedback: each round goes on with one half; stations hold rho / (1 - rho) on average."""
+    rounds, rate = 2.0, 0.2  # per millisecond
+    means = (1.0, 1.5)
+    result = simulate(
+        build_scenario(
+            {
+                "workload": {
+                    "requests": {"lengths": {"prompt": 1, "output": 1}},
+                    "arrivals": {"process": "poisson", "rate_per_s": rate * 1000},
+                    "limit": {"requests": 30_000},
+                },
+                "pipelines": {
+                    "default": [
+                        {
+                            "loop": {
+                                "times": {"geometric": {"mean": rounds}},
+                                "stages": [
+                                    {"tool": {"client": name, "latency_ms": latency}}
+                                    for name, latency in (
+                                        ("s0", {"exponential": {"mean": means[0]}}),
+                                        ("s1", {"exponential": {"mean": means[1]}}),
+                                    )
+                                ],
+                            }
+                        }
+                    ]
+                },
+                "clients": {
+                    name: {"serves": ["tool"], "max_concurrency": 1} for name in ("s0", "s1")
+                },
+            }
+        )
+    )
+    loads = [rate * rounds * mean for mean in means]
+    present = sum(load / (1 - load) for load in loads)
+    expected = present / rate  # Little
+    assert result.summary["e2el_ms.mean"] == pytest.approx(expected, rel=0.06)

@@ -9,7 +9,7 @@ import pytest
 from hermes.errors import InputError
 from hermes.results import read_trials, write_report
 from hermes.sweeps import explain_study, load_study
-from tests.sweeps.small_study import STUDY, digest, loaded, run_here, written
+from tests.sweeps.small_study import STUDY, digest, loaded, rows_of, run_here, written
 
 SLO = {"slo": {"ttft_ms": 300}, "workload.limit.requests": 200}
 CAPACITY = {"evaluate": "capacity", "replicates": 2, "set": SLO, "constraints": {},
@@ -140,3 +140,38 @@ def test_seeds_of_a_study_are_those_of_its_scenario(tmp_path):
     study = loaded(tmp_path, replicates=2, set={"seed": 5})
     assert study.candidates.build({REPLICAS: 1}).seed == 5
     assert STUDY["scenario"].get("seed") is None
+
+
+def test_hopeless_trials_end_early_and_leave_the_answer_as_it_was(tmp_path, capfd):
+    changes = {"constraints": {"ttft_ms.p99": "<= 40"}, "sampler": "grid"}
+    run_here(loaded(tmp_path, **changes), tmp_path / "whole")
+    study = loaded(tmp_path, **changes, stop_hopeless=True)
+    outcome = run_here(study, tmp_path / "out", trials=9)
+    outcome = run_here(study, tmp_path / "out", resume=True, quiet=False)
+    whole = {row["trial_key"]: row for row in rows_of(tmp_path / "whole")}
+    rows = rows_of(tmp_path / "out")
+    assert len(rows) == len(whole)
+    assert outcome.counts["pruned"] >= 5
+    unfinished = 0.0
+    for row in rows:
+        before = whole[row["trial_key"]]
+        if row["status"] == "pruned":
+            assert before["feasible"] is False
+            assert row["error"].startswith("ttft_ms.p99 is certain to miss <= 40 after ")
+            unfinished += 1 - row["stopped_after"]
+        else:
+            assert repr({name: row[name] for name in before}) == repr(before)
+    said = f"{outcome.counts['pruned']} trials were certain to miss a limit and ended early; "
+    assert f"{said}{unfinished:.1f} whole simulations were saved" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"constraints": None}, "needs `constraints`"),
+        ({"replicates": 3}, "for single simulations"),
+    ],
+)
+def test_stop_hopeless_where_it_means_nothing_is_refused(tmp_path, changes, said):
+    with pytest.raises(InputError, match=said):
+        loaded(tmp_path, stop_hopeless=True, **changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import math
 import random
@@ -9,6 +10,7 @@ import random
 import pytest
 
 from hermes.errors import InputError
+from hermes.results import open_study
 from hermes.sweeps.halton import Halton
 from hermes.sweeps.optuna_sampler import OptunaSampler
 from hermes.sweeps.samplers import (
@@ -56,6 +58,12 @@ def test_a_resumed_sequence_goes_on_where_it_stopped(space, make, stop):
     assert asked(make(space, done)) == whole[stop:]
 
 
+@pytest.fixture
+def without_torch(monkeypatch):
+    monkeypatch.setattr("hermes.sweeps.samplers.missing_for", lambda sampler: ("torch",))
+
+
+@pytest.mark.usefixtures("without_torch")
 @pytest.mark.parametrize(
     ("changes", "chosen"),
     [
@@ -184,3 +192,36 @@ def test_a_sampler_whose_extra_is_missing_says_how_to_get_it(tmp_path, monkeypat
     with pytest.raises(InputError, match=rf"{needs}.*hermes-dse\[{name}\]"):
         run_here(study, tmp_path / "out")
     assert not (tmp_path / "out" / "study.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "chosen"),
+    [
+        ({"trials": 199}, "gp"),
+        ({"trials": 200}, "nsga2"),
+        ({"trials": 199, "objectives": {"devices": "minimize"}}, "gp"),
+        ({"trials": 200, "objectives": {"devices": "minimize"}}, "tpe"),
+        ({"trials": 199, "objectives": dict.fromkeys(
+            ["devices", "ttft_ms.p50", "tpot_ms.p50"], "minimize")}, "nsga3"),
+        ({"trials": 199, "space": {"seed": [1, 2, 3]}}, "grid"),
+    ],
+)  # fmt: skip
+def test_auto_takes_a_gaussian_process_for_few_trials_where_it_is_installed(
+    tmp_path, monkeypatch, changes, chosen
+):
+    monkeypatch.setattr("hermes.sweeps.samplers.missing_for", lambda sampler: ())
+    study = loaded(tmp_path, **{"space": {"seed": {"int": [0, 10**6]}}} | changes)
+    assert choose_sampler(study.spec).name == chosen
+
+
+def test_a_study_begun_with_an_extra_is_not_gone_on_with_without_it(tmp_path, monkeypatch):
+    changes = {"space": {"seed": {"int": [0, 10**6]}}, "trials": 3}
+    with monkeypatch.context() as patch:
+        patch.setattr("hermes.sweeps.run.choose_sampler", lambda spec: SamplerSpec(name="gp"))
+        patch.setattr("hermes.sweeps.run.require_installed", lambda spec: None)
+        with contextlib.suppress(ImportError):
+            run_here(loaded(tmp_path, **changes), tmp_path / "out")
+    assert open_study(tmp_path / "out")["chosen_sampler"] == "gp"
+    monkeypatch.setattr("hermes.sweeps.optuna_sampler.missing_for", lambda sampler: ("torch",))
+    with pytest.raises(InputError, match="the sampler 'gp' needs torch"):
+        run_here(loaded(tmp_path, **changes), tmp_path / "out", resume=True)

@@ -45,8 +45,10 @@ SERVED: dict[str, type[Spec]] = {
 
 
 def _pick(value: Any) -> Any:
-    if isinstance(value, Spec) or not isinstance(value, dict):
+    if isinstance(value, Spec):
         return value
+    if not isinstance(value, dict):
+        raise PydanticCustomError("wrong_choice", "a client is a mapping of its fields")
     serves = value.get("serves", ["generate"])
     given = list(serves) if isinstance(serves, (list, tuple)) else [serves]
     for kind in given:

@@ -10,6 +10,7 @@ from hermes.scenario.base import NonNegative, Positive, PositiveInt, Spec
 from hermes.scenario.costs import CostsSpec
 from hermes.scenario.operations import AutoscaleSpec, FailuresSpec, RetrySpec, StartUpSpec
 from hermes.scenario.speculation import SpeculativeSpec
+from hermes.scenario.tiers import KvFetch, KvLoad, KvWriteBack
 
 __all__ = ["Dtype", "KVCacheDtype", "LlmClientSpec"]
 
@@ -46,6 +47,10 @@ class LlmClientSpec(Spec):
     pipeline_parallel_size: PositiveInt = 1
     """Groups of devices a replica spreads its layers over, one stage each; as many batches are in
     flight. With `chunked` or `mixed` batching."""
+    data_parallel_size: PositiveInt = 1
+    """Of a mixture of experts: groups of devices, each with sequences, a KV cache and a queue of
+    its own, that share the routed experts and so step together: every step waits for the slowest.
+    A replica is all of them, and a routing policy chooses among groups."""
     batching: str = "chunked"
     """How a replica forms its batches: `chunked`, `continuous`, `mixed` or `static`."""
     scheduling_policy: str = "fcfs"
@@ -78,6 +83,17 @@ class LlmClientSpec(Spec):
     swap_space_gb: NonNegative = 0.0
     """Host memory of each device for the KV of preempted requests; what does not fit there is
     recomputed."""
+    kv_tiers: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Tiers of the topology that prompts' KV is fetched from and written to, nearest first."""
+    kv_fetch: KvFetch = "always"
+    """Of KV found in a tier: fetch it `always` or `never`, or when that is `cheaper` than to
+    compute it again, by estimates of both."""
+    kv_load: KvLoad = "whole"
+    """A request waits for its KV while others run, and then computes the rest of its prompt; or it
+    begins at once, and its first step waits for the KV layer by layer."""
+    kv_write_back: KvWriteBack = "finish"
+    """Write KV blocks to all tiers that lack them when a request is done (`finish`), or to the
+    nearest when device memory gives them up (`evict`), or `never`."""
     dtype: Dtype = "auto"
     """Number format of the weights and of the matrix products; `auto`: as published."""
     kv_cache_dtype: KVCacheDtype = "auto"

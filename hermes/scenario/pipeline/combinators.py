@@ -77,8 +77,9 @@ class When(Spec):
     def _says_something(self) -> Self:
         if self == When.model_construct():
             raise PydanticCustomError("empty_condition", "holds no condition")
-        for name in ("prompt_tokens", "context_tokens"):
-            bounds = getattr(self, name)
+        ranges = {"prompt_tokens": self.prompt_tokens, "context_tokens": self.context_tokens}
+        ranges |= {f"attribute.{name}": bounds for name, bounds in (self.attribute or {}).items()}
+        for name, bounds in ranges.items():
             if bounds is not None and bounds[0] > bounds[1]:
                 raise PydanticCustomError(
                     "empty_range",
@@ -118,6 +119,18 @@ class RouterSpec(Spec):
     """Tokens it answers with."""
     confusion: Annotated[dict[str, dict[str, NonNegative]], Field(min_length=1)] | None = None
     """What it takes a request for, by weight, for each true difficulty class; default: that."""
+
+    @field_validator("confusion", mode="after")
+    @classmethod
+    def _takes_it_for_something(
+        cls, value: dict[str, dict[str, NonNegative]] | None
+    ) -> dict[str, dict[str, NonNegative]] | None:
+        for true, taken in (value or {}).items():
+            if not any(taken.values()):
+                raise PydanticCustomError(
+                    "no_weight", "{true}: at least one weight must be above 0", {"true": true}
+                )
+        return value
 
 
 class Choice(Spec):

@@ -5,13 +5,15 @@ Each is a mapping with one key, the kind of stage; `client` names who does it.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from hermes.scenario.base import NonNegative, PositiveInt, Spec
+from hermes.scenario.base import PositiveInt, Spec
 from hermes.scenario.distributions import LengthSpec
 from hermes.scenario.durations import DurationSpec
+from hermes.scenario.recall import RecallSpec
 
 __all__ = [
     "Embed",
@@ -59,8 +61,24 @@ class Generate(StageSpec):
     """Most tokens of reasoning: longer thoughts are cut there (budget forcing)."""
     keep_thoughts: bool = False
     """Whether reasoning stays in the context of later stages; chat templates usually drop it."""
-    keep_output: bool = True
-    """Whether the answer becomes part of the context of later stages."""
+    keep_output: bool | None = None
+    """Whether the answer becomes part of the context of later stages; default: it does, unless the
+    call has a prompt of its own."""
+    recall: RecallSpec | None = None
+    """Stored context in front of the prompt, kept in a memory tier; default: none."""
+
+    @model_validator(mode="after")
+    def _caps_thoughts_there_are(self) -> Self:
+        if self.max_thought_tokens is not None and self.thought_tokens is None:
+            raise PydanticCustomError(
+                "no_thoughts", "max_thought_tokens caps `thought_tokens`, which is not given"
+            )
+        return self
+
+    @property
+    def keeps_output(self) -> bool:
+        """Whether the answer stays in the context."""
+        return self.prompt_tokens is None if self.keep_output is None else self.keep_output
 
     @property
     def is_plain(self) -> bool:
@@ -119,7 +137,7 @@ class Process(StageSpec):
 
     service_ms: DurationSpec
     """Time on one worker, milliseconds."""
-    us_per_token: NonNegative = 0.0
+    us_per_token: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Time for each token of the context on top, microseconds."""
 
 

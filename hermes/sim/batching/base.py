@@ -28,6 +28,8 @@ class BatchingPolicy(ABC):
 
     imitates: ClassVar[str] = ""
     """Name of the policy that asks the real engine whose scheduler this one follows, if any."""
+    knows_tiers: ClassVar[bool] = True
+    """Whether requests may wait, with blocks, for KV from tiers."""
     serves: ClassVar[tuple[str, ...]] = ("generate", "prefill", "decode")
     """What its replicas can serve."""
 
@@ -35,6 +37,9 @@ class BatchingPolicy(ABC):
     def engine_version(cls) -> str:
         """Return which real engine decides, where one does; else an empty string."""
         return ""
+
+    lets_decodes_run: bool = True
+    """Whether it lets decodes run as they are, and keeps no count, while nobody waits."""
 
     def check(self, limits: EngineLimits, order: type[QueueOrder]) -> None:
         """Refuse, before time starts, what the policy cannot work with.

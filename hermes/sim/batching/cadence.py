@@ -19,20 +19,20 @@ class PrefillCadence:
     __slots__ = ("_backlog", "_open_at")
 
     def __init__(self) -> None:
-        self._open_at = 0  # the engine's steps after which prompts may run
+        self._open_at = 0  # the steps scheduled after which prompts may run
         self._backlog = False
 
     def held_steps(self, engine: Engine) -> int:
         """Return for how many steps, from the one being formed, prompts are held back."""
         if self._backlog or not engine.decoding.size:
             return 0
-        return max(0, self._open_at - engine.steps)
+        return max(0, self._open_at - engine.scheduled)
 
     def note(self, engine: Engine, batch: Batch, carried: bool) -> None:
         """Note a batch that was formed, and whether it carried a prompt of more than a token."""
         if carried:
             interval = engine.limits.prefill_schedule_interval
-            self._open_at = engine.steps + bool(batch) + interval - 1
+            self._open_at = engine.scheduled + bool(batch) + interval - 1
 
     def note_backlog(self, engine: Engine) -> None:
         """Note that a step open to prompts has admitted what it could."""

@@ -33,7 +33,8 @@ class Chunked(BatchingPolicy):
 
     def form(self, engine: Engine) -> Batch:
         """Form the next batch; see `BatchingPolicy`."""
-        held = self._cadence.held_steps(engine)
+        cadence = self._cadence if engine.paced else None
+        held = cadence.held_steps(engine) if cadence else 0
         budget = engine.limits.max_num_batched_tokens
         preempted = engine.grow_decodes(budget, joining=False)
         batch = Batch()
@@ -43,7 +44,8 @@ class Chunked(BatchingPolicy):
             budget, refused, carried = run_prefills(engine, batch, budget)
             preempted = preempted or refused
         if not preempted:
-            budget -= engine.join_arrived(budget)
+            if engine.arrived:
+                budget -= engine.join_arrived(budget)
             while engine.waiting and budget > 0 and not (held and engine.tokens_left() > 1):
                 admitted = engine.admit(budget)
                 if admitted is None:
@@ -55,13 +57,14 @@ class Chunked(BatchingPolicy):
                 else:
                     resumed = True
                 budget -= sequence.granted
-            if not held:
-                self._cadence.note_backlog(engine)
+            if cadence and not held:
+                cadence.note_backlog(engine)
         batch.decodes = engine.decoding.size
         batch.repeatable = not (preempted or resumed or batch.prefills)
         if held and (engine.prefilling or engine.waiting):
             batch.most_steps = held
-        self._cadence.note(engine, batch, carried)
+        if cadence:
+            cadence.note(engine, batch, carried)
         return batch
 
 

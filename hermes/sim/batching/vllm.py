@@ -34,7 +34,9 @@ __all__ = ["Vllm"]
 class Vllm(BatchingPolicy):
     """What the installed vLLM's scheduler runs; needs the extra `[vllm]`."""
 
+    knows_tiers = False
     serves = ("generate",)
+    lets_decodes_run = False
 
     def __init__(self) -> None:
         self._scheduler: VllmScheduler | None = None
@@ -168,8 +170,8 @@ class _Queue(WaitingQueue):
         return self._members.pop(self.head.request_id)
 
     def remove(self, sequence: Sequence) -> None:
-        """Refuse, as vLLM's scheduler has the request; no client asks for this."""
-        raise SimulationError(f"{sequence} cannot be taken from vLLM's queue")
+        """Refuse: vLLM's scheduler is not told of aborts."""
+        raise SimulationError(f"batching 'vllm' cannot abort {sequence}")
 
     def choose(self, number: int) -> None:
         """Make a waiting sequence the head."""

@@ -59,6 +59,7 @@ def serve(
     routed: RoutedRequest,
     build: Callable[[Replica], Sequence],
     move: Callable[[Replica], _Steps] | None = None,
+    reaches: Callable[[int], bool] | None = None,
 ) -> Generator[Waitable, Any, Served]:
     """Have a call served; yields what it waits for.
 
@@ -69,6 +70,7 @@ def serve(
         routed: What routers see of it.
         build: Returns it as a sequence for a replica.
         move: Brings its prompt to a replica; None: it is there.
+        reaches: Whether it could get to a replica; None: to all.
 
     Raises:
         Rejected: nobody takes it, or it waited too long.
@@ -81,7 +83,7 @@ def serve(
     resume = False
     while True:
         asked = routed if before is None or not resume else _longer(routed, before)
-        pick = route.pick(env.now, asked)
+        pick = route.pick(env.now, asked, reaches)
         replica = pick.replica
         begun = before is not None and before.scheduled >= 0
         if replica is None:
@@ -149,5 +151,5 @@ def _carry_on(sequence: Sequence, before: Sequence, resume: bool) -> None:
     sequence.reused_tokens, sequence.fetched_tokens = before.reused_tokens, before.fetched_tokens
     sequence.requeued_ticks = before.requeued_ticks
     sequence.transfer_ticks = before.transfer_ticks
-    sequence.retrieval_ticks = before.retrieval_ticks
+    sequence.retrieval_ticks, sequence.stall_ticks = before.retrieval_ticks, before.stall_ticks
     sequence.preempted_ticks = before.preempted_ticks

@@ -85,7 +85,6 @@ class Instance:
         yield from self._start_up.run(self.replica)
         self._enter(State.UP)
         self.replica.up = self.replica.accepting = True
-        self.replica.restart()
         self._overseer.went_up(self.replica)
 
     # -- down -----------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ class Operator:
     ) -> None:
         self._env = env
         self._deployment = deployment
-        self._replicas = pools
+        self.replicas = pools
         self._coordinator = coordinator
         self._seed = seed
         self._gates: list[tuple[Gate, tuple[Replica, ...]]] = []
@@ -82,12 +82,12 @@ class Operator:
         released = plan.failures is not None and plan.failures.released
         instances = self.instances[client.name] = [
             Instance(env, replica, start_up, self, released, number < plan.replicas)
-            for number, replica in enumerate(self._replicas[client.name])
+            for number, replica in enumerate(self.replicas[client.name])
         ]
         if plan.failures is not None:
             start_failures(env, plan.failures, instances, self._seed, client.name, self._watch)
         if plan.autoscale is not None:
-            replicas = tuple(self._replicas[client.name])
+            replicas = tuple(self.replicas[client.name])
             gates = [gate for gate, served in self._gates if replicas[0] in served]
             scaler = Autoscaler(env, plan.autoscale, instances, gates, self._watch)
             env.process(scaler.run())

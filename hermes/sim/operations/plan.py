@@ -158,10 +158,6 @@ def plan_operations(spec: LlmClientSpec, weight_bytes: int) -> OperationsPlan | 
 
 def _check(spec: LlmClientSpec) -> None:
     """Refuse what could never have an effect, or contradicts something else."""
-    if spec.batching == "vllm":
-        for field in ("queue_timeout_ms", "failures", "autoscale"):
-            if getattr(spec, field) is not None:
-                raise InputError("nothing can be taken away from batching 'vllm'", field)
     if spec.serves[0] == "decode":
         for field in ("max_queue", "max_pool_queue", "queue_timeout_ms", "retry"):
             if getattr(spec, field) is not None:
@@ -169,12 +165,27 @@ def _check(spec: LlmClientSpec) -> None:
                     "is for clients that requests come to first; give it to the prefill client",
                     field,
                 )
-    if spec.start_up is not None and spec.failures is None and spec.autoscale is None:
+    changes = spec.failures is not None or spec.autoscale is not None
+    if changes:
+        _check_changes(spec)
+    elif spec.start_up is not None:
         raise InputError(
             "no replica ever starts up: there are no failures or autoscale", "start_up"
         )
     if spec.retry is not None and spec.failures is None and spec.serves[0] == "generate":
         raise InputError("no replica is ever lost: there are no failures", "retry")
+    if spec.batching == "vllm" and spec.queue_timeout_ms is not None:
+        raise InputError("nothing can be taken away from batching 'vllm'", "queue_timeout_ms")
+
+
+def _check_changes(spec: LlmClientSpec) -> None:
+    """Refuse what replicas that come and go cannot be, and outages of some that are not there."""
+    if spec.batching == "vllm":
+        raise InputError("vLLM's scheduler cannot be stopped by failures or autoscale", "batching")
+    together = {"kv_tiers": bool(spec.kv_tiers), "data_parallel_size": spec.data_parallel_size > 1}
+    for field, used in together.items():
+        if used:
+            raise InputError("not modelled together with failures or autoscale", field)
     scale = spec.autoscale
     if scale is not None and not scale.min <= spec.replicas <= scale.max:
         raise InputError(

@@ -38,9 +38,11 @@ from hermes.sim.pipelines.services import (
 )
 from hermes.sim.pipelines.walk import Walk
 from hermes.sim.pipelines.world import Steps, World
+from hermes.sim.replica import Replica
 from hermes.sim.route import Route
 from hermes.sim.stations.plan import SearchPlan, StationPlan
 from hermes.sim.stations.station import Station
+from hermes.workload.streams import stream
 
 __all__ = ["Builder", "PipelineWalker", "require_attributes"]
 
@@ -57,7 +59,7 @@ class PipelineWalker:
 
     def run(self, walk: Walk) -> Steps:
         """Pass all stages."""
-        yield from run_all(self._steps, walk)
+        return run_all(self._steps, walk)
 
 
 class Builder:
@@ -69,26 +71,25 @@ class Builder:
         pools: Replicas by client.
         plans: The other clients.
         stations: Their stations.
+        seed: The scenario's, for routing policies.
     """
 
     def __init__(
         self,
         world: World,
         clients: Sequence[ClientPlan],
-        pools: Mapping[str, Sequence[object]],
+        pools: Mapping[str, Sequence[Replica]],
         plans: Sequence[StationPlan],
         stations: Mapping[str, Sequence[Station]],
+        seed: int,
     ) -> None:
         self._world = world
+        self._policies = {p.name: p.policy(stream(seed, "stations", p.name)) for p in plans}
         self._plans = {plan.name: plan for plan in plans}
         self._stations = stations
         self._pools = {**pools, **stations}
-        self._quality: Quality = {
-            replica.index: client.quality  # type: ignore[attr-defined]
-            for client in clients
-            if client.quality is not None
-            for replica in pools[client.name]
-        }
+        self._llms = pools
+        self._quality = {client.name: client.quality for client in clients}
 
     def walker(
         self, plan: PipelinePlan, routes: Sequence[Route], first_stage: int
@@ -106,12 +107,28 @@ class Builder:
         self, plan: CallPlan, name: str, stage: int, route: Route, shares: bool
     ) -> GenerateStep:
         """Return a model call."""
-        return GenerateStep(self._world, name, stage, plan.spec, route, self._quality, shares)
+        quality = self._quality_of(plan)
+        return GenerateStep(self._world, name, stage, plan.spec, route, quality, shares)
+
+    def _quality_of(self, plan: CallPlan) -> Quality:
+        """Return the quality by replica; those that share a call give the answer of one model."""
+        names = plan.route.all_clients
+        known = {name: self._quality[name] for name in names}
+        if plan.route.decode is not None:
+            stated = next((quality for quality in known.values() if quality is not None), None)
+            known = {name: known[name] or stated for name in names}
+        return {
+            replica.index: quality
+            for name, quality in known.items()
+            if quality is not None
+            for replica in self._llms[name]
+        }
 
     def service(self, plan: ServicePlan, name: str, stage: int) -> ServiceStep:
         """Return a stage that stations serve."""
         stations = self._stations[plan.client] if plan.client else ()
-        return ServiceStep(self._world, stage, self._asked(plan, name), stations)
+        policy = self._policies[plan.client] if plan.client else None
+        return ServiceStep(self._world, stage, self._asked(plan, name), stations, policy)
 
     def _asked(self, plan: ServicePlan, name: str) -> Service:
         world = self._world
@@ -193,11 +210,26 @@ class _Steps:
 
 def _calls_again(stages: Sequence[StagePlan]) -> bool:
     """Whether a request may call a model more than once, and so find KV of its own."""
-    plan = PipelinePlan("", tuple(stages), ())
-    calls = sum(isinstance(leaf, CallPlan) for leaf in plan.leaves())
-    return calls > 1 or (
-        calls == 1 and any(isinstance(s, (LoopPlan, ParallelPlan)) for s in stages)
-    )
+    return _calls(stages) > 1
+
+
+def _calls(stages: Sequence[StagePlan]) -> int:
+    """Count the calls of a request, those of a loop twice."""
+    calls = 0
+    for stage in stages:
+        match stage:
+            case CallPlan():
+                calls += 1
+            case LoopPlan():
+                calls += 2 * _calls(stage.stages)
+            case ParallelPlan():
+                calls += sum(_calls(branch) for branch in stage.branches)
+            case ChoicePlan():
+                calls += stage.router is not None
+                calls += max(_calls(branch) for branch in stage.branches)
+            case ServicePlan():
+                pass
+    return calls
 
 
 def require_attributes(plan: PipelinePlan, known: Sequence[str], where: str = "") -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Hashable, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hermes.scenario.pipeline import Generate
@@ -16,6 +17,7 @@ from hermes.sim.replica import Replica
 from hermes.sim.route import Route
 from hermes.sim.routing import RoutedRequest
 from hermes.sim.sequence import Sequence
+from hermes.sim.tiers.lookup import Recalled
 
 __all__ = ["BYTES_PER_TOKEN", "GenerateStep"]
 
@@ -34,6 +36,12 @@ class _Call:
     thoughts: int
     answer: int
     keys: Context | None  # whose KV blocks its tokens are; None where none are shared
+    recalled: Recalled | None  # stored context in front of the prompt
+
+    @property
+    def context(self) -> int:
+        """Tokens to have or to compute before the first one is sampled."""
+        return self.prompt + (self.recalled.tokens if self.recalled else 0)
 
     @property
     def output(self) -> int:
@@ -81,17 +89,18 @@ class GenerateStep:
         call = self._call(walk)
         routed = RoutedRequest(
             walk.request,
-            call.prompt,
+            call.context,
             call.output,
             world.workload,
             lambda block_size: self._prefix(walk, call, block_size),
         )
+        reaches = None if world.reaches_all else partial(world.reaches, walk)
         if self._route.gate is not None:
-            served = yield from self._attempt(walk, call, routed)
+            served = yield from self._attempt(walk, call, routed, reaches)
             replica, last, sequence = served.first, served.replica, served.sequence
             moved = served.moved
         else:
-            pick = self._route.pick(begin, routed)
+            pick = self._route.pick(begin, routed, reaches)
             if pick.replica is None:
                 raise Rejected(pick.reason)
             replica = pick.replica
@@ -107,13 +116,18 @@ class GenerateStep:
             yield world.env.timeout(last.front_end_ticks)
         walk.at = last.index
         world.leave(walk, self._visit(sequence, begin, moved, last))
+        world.coordinator.log.sampled(walk.request, sequence)
         self._take_answer(walk, call, sequence, last)
         walk.right = self._right(walk, replica)
-        if spec.keep_output and spec.prompt_tokens is None:
+        if spec.keeps_output:
             self._grow(walk, call)
 
     def _attempt(
-        self, walk: Walk, call: _Call, routed: RoutedRequest
+        self,
+        walk: Walk,
+        call: _Call,
+        routed: RoutedRequest,
+        reaches: Callable[[int], bool] | None,
     ) -> Generator[Waitable, Any, Served]:
         """Make the call on replicas that come and go."""
         world = self._world
@@ -126,7 +140,7 @@ class GenerateStep:
             return self._sequence(walk, call, replica)
 
         log = world.coordinator.log
-        return (yield from serve(world.env, log, self._route, routed, build, move))
+        return (yield from serve(world.env, log, self._route, routed, build, move, reaches))
 
     def _call(self, walk: Walk) -> _Call:
         spec, draws = self._spec, self._world.draws
@@ -143,14 +157,16 @@ class GenerateStep:
             answer = int(self._world.workload.output_tokens[request])
         else:
             answer = tokens("output_tokens")
-        return _Call(prompt, thoughts, answer, self._keys(walk, thoughts + answer))
+        recalled = self._route.recalled(request)
+        keys = None if recalled else self._keys(walk, thoughts + answer)
+        return _Call(prompt, thoughts, answer, keys, recalled)
 
     def _keys(self, walk: Walk, output: int) -> Context | None:
         """Return whose blocks the prompt and, where it stays in the context, the output are."""
         spec = self._spec
         if spec.prompt_tokens is not None or not self._shares:
             return None
-        stays = spec.keep_output and (spec.keep_thoughts or spec.thought_tokens is None)
+        stays = spec.keeps_output and (spec.keep_thoughts or spec.thought_tokens is None)
         return walk.context.grown(output, self._world.number()) if stays else walk.context
 
     def _grow(self, walk: Walk, call: _Call) -> None:
@@ -163,9 +179,11 @@ class GenerateStep:
     def _sequence(self, walk: Walk, call: _Call, replica: Replica) -> Sequence:
         world, request = self._world, walk.request
         prefix = self._prefix(walk, call, replica.engine.limits.block_size)
-        return world.coordinator.sequence(
-            world.number(), request, walk.arrival, call.prompt, call.output, prefix
+        sequence = world.coordinator.sequence(
+            world.number(), request, walk.arrival, call.context, call.output, prefix
         )
+        sequence.recalled = call.recalled
+        return sequence
 
     def _prefix(self, walk: Walk, call: _Call, block_size: int) -> tuple[Hashable, ...]:
         """Return the keys of the prompt's blocks that other calls may share."""
@@ -179,8 +197,10 @@ class GenerateStep:
         return prefix
 
     def _visit(self, sequence: Sequence, begin: int, moved: int, replica: Replica) -> Visit:
-        retrieved, preempted = sequence.retrieval_ticks, sequence.preempted_ticks
-        queued = sequence.scheduled - begin - moved + sequence.requeued_ticks - retrieved
+        preempted = sequence.preempted_ticks
+        queued = sequence.scheduled - begin - moved + sequence.requeued_ticks
+        queued -= sequence.retrieval_ticks
+        retrieved = sequence.retrieval_ticks + sequence.stall_ticks
         transferred = moved + sequence.transfer_ticks
         waits = queued + transferred + retrieved + preempted
         now = self._world.env.now
@@ -196,10 +216,6 @@ class GenerateStep:
         )
 
     def _take_answer(self, walk: Walk, call: _Call, sequence: Sequence, replica: Replica) -> None:
-        walk.preemptions += sequence.preemptions
-        walk.generated += call.output
-        walk.reused += sequence.reused_tokens
-        walk.fetched += sequence.fetched_tokens
         front_end = replica.front_end_ticks
         walk.answer = Answer(
             scheduled=sequence.scheduled,

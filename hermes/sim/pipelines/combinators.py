@@ -147,6 +147,8 @@ class ChoiceStep:
     def _doubted(self, when: When, walk: Walk) -> bool:
         if when.doubted is None:
             return True
+        if walk.right is None:  # there is no answer that could be doubted
+            return False
         share = when.doubted.right if walk.right else when.doubted.wrong
         return self._world.draws.share(f"{self._name}/doubt", walk.request, walk.place) < share
 
@@ -192,14 +194,15 @@ class ParallelStep:
         self._world.enter(walk)
         walk.read_documents(self._world.number)  # else every branch would add them anew
         branches = [walk.branch(number) for number in range(len(self._branches))]
-        join = _Join(self._world, Signal(), self._spec.wait_for or len(branches))
+        enough = self._spec.wait_for or len(branches)
+        join = _Join(self._world, Signal(), enough, len(branches))
         for branch, steps in zip(branches, self._branches, strict=True):
             start(join.take(branch, steps))
         yield join.over
         for branch in branches:
-            branch.stopped = True
-        if join.ending is not None:
-            raise join.ending
+            branch.dropped = True
+        if len(join.done) < enough:
+            raise join.ending or Stopped
         self._gather(walk, join.done)
 
     def _gather(self, walk: Walk, done: Sequence[Walk]) -> None:
@@ -208,8 +211,6 @@ class ParallelStep:
         walk.visits += last.visits
         walk.at, walk.answer = last.at, last.answer
         walk.right = self._verdict(done)
-        for branch in done:
-            walk.add(branch)
         if self._spec.gather == "none":
             return
         kept = done[:1] if self._spec.gather == "first" else sorted(done, key=_place)
@@ -239,27 +240,37 @@ class _Join:
 
     Args:
         world: What it works with.
-        over: Given when enough branches are done, or one was rejected.
+        over: Given when enough branches are done, or never will be.
         wait_for: How many are enough.
+        branches: How many there are.
     """
 
-    def __init__(self, world: World, over: Signal, wait_for: int) -> None:
+    def __init__(self, world: World, over: Signal, wait_for: int, branches: int) -> None:
         self.over = over
         self.done: list[Walk] = []
         self.ending: Rejected | None = None
         self._world = world
         self._wait_for = wait_for
+        self._spare = branches - wait_for
 
     def take(self, branch: Walk, steps: Sequence[Step]) -> Steps:
         """Take a branch through its stages."""
+        self._world.coordinator.under_way += 1
+        yield from self._take(branch, steps)
+        self._world.coordinator.under_way -= 1
+
+    def _take(self, branch: Walk, steps: Sequence[Step]) -> Steps:
         try:
             yield from run_all(steps, branch)
         except Stopped:
             self._log(branch)
+            if not self.over.given:  # nor does anybody wait for what is to be joined here
+                self.over.give()
             return
         except Rejected as rejected:
             self._log(branch)
-            if not self.over.given:
+            self._spare -= 1
+            if self._spare < 0 and not self.over.given:
                 self.ending = rejected
                 self.over.give()
             return

@@ -5,7 +5,6 @@ Nothing here simulates, and nothing imports SimPy.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from hermes.sim.llm_client import ClientPlan
 from hermes.sim.looking import looked_up
 from hermes.sim.route_plan import RoutePlan, plan_route
 from hermes.sim.stations.plan import EncoderPlan, StationPlan
+from hermes.sim.tiers.client import check_hit_rates
 
 __all__ = [
     "CallPlan",
@@ -72,6 +72,7 @@ class ServicePlan:
 class ChoicePlan:
     """One of several branches."""
 
+    where: str
     name: str
     spec: Choice
     branches: tuple[tuple[StagePlan, ...], ...]
@@ -110,6 +111,11 @@ class PipelinePlan:
     def leaves(self) -> Iterator[CallPlan | ServicePlan]:
         """Yield the stages that hold no others, routers included."""
         yield from _leaves(self.stages)
+
+    @property
+    def calls(self) -> tuple[CallPlan, ...]:
+        """Its model calls."""
+        return tuple(leaf for leaf in self.leaves() if isinstance(leaf, CallPlan))
 
     @property
     def clients(self) -> tuple[str, ...]:
@@ -179,9 +185,7 @@ class _Planner:
         self._clients = clients
         self._stations = stations
         self._folder = folder
-        self._seen: Counter[str] = Counter()
-        self._retrieved = False
-        self._called: list[CallPlan] = []
+        self._taken: set[str] = set()
 
     def stages(self, where: str, spec: PipelineSpec) -> tuple[StagePlan, ...]:
         """Return the stages of a pipeline, or of a part of one."""
@@ -226,27 +230,11 @@ class _Planner:
                 keep_output=False,
             )
             router = self._call(f"{where}.router", call)
-            self._called.pop()  # a decision is no answer
-        for branch_name, branch in body.branches.items():
-            if branch.when is not None and branch.when.doubted is not None:
-                self._require_quality(f"{where}.branches.{branch_name}.when.doubted")
         branches = tuple(
             self.stages(f"{where}.branches.{branch_name}.stages", branch.stages)
             for branch_name, branch in body.branches.items()
         )
-        return ChoicePlan(name, body, branches, router)
-
-    def _require_quality(self, where: str) -> None:
-        """Refuse a doubt about an answer that nobody gave, or of which nothing is known."""
-        if not self._called:
-            raise InputError("no model call comes before, so there is no answer to doubt", where)
-        known = {client.name: client.quality for client in self._clients}
-        for call in self._called:
-            for client in call.route.clients:
-                if known[client] is None:
-                    raise InputError(
-                        f"client {client!r} gives the answer: it needs a `quality`", where
-                    )
+        return ChoicePlan(where, name, body, branches, router)
 
     def _call(self, where: str, spec: Generate) -> CallPlan:
         route = plan_route(
@@ -256,13 +244,12 @@ class _Planner:
             where, self._leaf_name(spec.name or "generate"), len(self.names), spec, route
         )
         self.names.append(call.name)
-        self._called.append(call)
+        if spec.recall is not None:
+            tiers = {c.name: len(c.kv.tiers) if c.kv else 0 for c in self._clients}
+            check_hit_rates(spec.recall, [tiers[name] for name in route.clients], where)
         return call
 
     def _service(self, where: str, kind: str, spec: StageSpec) -> ServicePlan:
-        if kind == "rerank" and not self._retrieved:
-            raise InputError("no `retrieve` comes before, so there is nothing to rerank", where)
-        self._retrieved = self._retrieved or kind == "retrieve"
         client = self._client_for(where, kind, spec)
         model = 0
         if isinstance(client, EncoderPlan) and isinstance(spec, (Embed, Encode, Rerank)):
@@ -278,7 +265,7 @@ class _Planner:
         named = [station for station in serving if station.name == spec.client]
         if named:
             return named[0]
-        if kind == "tool":
+        if not serving and kind == "tool":
             return None
         if not serving:
             raise InputError(f"no client serves this stage (`serves: [{kind}]`)", where)
@@ -309,6 +296,10 @@ class _Planner:
         return self._leaf_name(kind)
 
     def _leaf_name(self, name: str) -> str:
-        self._seen[name] += 1
-        times = self._seen[name]
-        return name if times == 1 else f"{name}-{times}"
+        """Return a name that no other stage has."""
+        taken, times = name, 1
+        while taken in self._taken:
+            times += 1
+            taken = f"{name}-{times}"
+        self._taken.add(taken)
+        return taken

@@ -16,6 +16,8 @@ from hermes.sim.pipelines.calls import BYTES_PER_TOKEN
 from hermes.sim.pipelines.signal import Signal
 from hermes.sim.pipelines.walk import Documents, Rejected, Visit, Walk
 from hermes.sim.pipelines.world import Steps, World
+from hermes.sim.route import NO_PATH
+from hermes.sim.stations.choosing import StationPolicy
 from hermes.sim.stations.station import Job, Station
 
 __all__ = [
@@ -53,15 +55,22 @@ class ServiceStep:
         stage: Its number in the log.
         service: What it asks.
         stations: Who can serve it; none: something without bounds outside.
+        policy: Chooses among them.
     """
 
     def __init__(
-        self, world: World, stage: int, service: Service, stations: Sequence[Station]
+        self,
+        world: World,
+        stage: int,
+        service: Service,
+        stations: Sequence[Station],
+        policy: StationPolicy | None,
     ) -> None:
         self._world = world
         self._stage = stage
         self._service = service
         self._stations = stations
+        self._policy = policy
 
     def run(self, walk: Walk) -> Steps:
         """Have the job done; see `Step.run`."""
@@ -70,8 +79,8 @@ class ServiceStep:
         job = service.job(walk)
         if job is None:
             return
-        if self._stations:
-            station = self._choose(walk)
+        if self._policy is not None:
+            station = self._choose(walk, self._policy)
             yield from world.move(walk, station.place, service.size_bytes(walk))
             submitted = world.env.now
             station.submit(job)
@@ -82,27 +91,20 @@ class ServiceStep:
             yield world.env.timeout(job.ticks)
             place = server = -1
         walk.at = place
+        queued, computed = job.started - submitted, world.env.now - job.started
         world.leave(
-            walk,
-            Visit(
-                stage=self._stage,
-                begin=begin,
-                queue=job.started - submitted,
-                compute=world.env.now - job.started,
-                transfer=submitted - begin,
-                retrieval=0,
-                preemption=0,
-                server=server,
-            ),
+            walk, Visit(self._stage, begin, queued, computed, submitted - begin, 0, 0, server)
         )
         service.done(walk)
 
-    def _choose(self, walk: Walk) -> Station:
-        """Return the station with the fewest jobs among those that can be reached."""
-        stations = [s for s in self._stations if self._world.reaches(walk, s.place)]
+    def _choose(self, walk: Walk, policy: StationPolicy) -> Station:
+        """Return one of the stations that can be reached."""
+        world, stations = self._world, self._stations
+        if not world.reaches_all:
+            stations = [s for s in stations if world.reaches(walk, s.place)]
         if not stations:
-            raise Rejected("no_path_to_a_client")
-        return min(stations, key=Station.outstanding_requests)
+            raise Rejected(NO_PATH)
+        return stations[0] if len(stations) == 1 else policy.choose(stations)
 
 
 class _Drawing:

@@ -93,11 +93,8 @@ class Walk:
         answer: Of the latest model call.
         right: Whether that is right; None where it is not known.
         visits: Stages done, as far as the request's end waits for them.
-        stopped: Nobody waits for this branch any more.
-        preemptions: Times its sequences lost their KV blocks.
-        generated: Tokens sampled in all calls, of branches too.
-        reused: Prompt tokens found in replicas' caches, likewise.
-        fetched: Prompt tokens whose KV memory tiers gave, likewise.
+        parent: The walk that it is a branch of.
+        dropped: Nobody waits for this branch any more.
     """
 
     request: int
@@ -109,18 +106,20 @@ class Walk:
     answer: Answer | None = None
     right: bool | None = None
     visits: list[Visit] = field(default_factory=list)
-    stopped: bool = False
-    preemptions: int = 0
-    generated: int = 0
-    reused: int = 0
-    fetched: int = 0
+    parent: Walk | None = None
+    dropped: bool = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nobody waits for it any more, or for what it is a branch of."""
+        walk: Walk | None = self
+        while walk is not None and not walk.dropped:
+            walk = walk.parent
+        return walk is not None
 
     def branch(self, number: int) -> Walk:
         """Return a branch that starts where this walk is."""
-        place = (*self.place, number)
-        return replace(
-            self, place=place, visits=[], preemptions=0, generated=0, reused=0, fetched=0
-        )
+        return replace(self, place=(*self.place, number), visits=[], parent=self, dropped=False)
 
     def read_documents(self, number: Callable[[], int]) -> None:
         """Put the documents found into the context; `number` gives its new piece an owner."""
@@ -128,10 +127,3 @@ class Walk:
             tokens = sum(found.count * found.tokens for found in self.documents)
             self.context = self.context.grown(tokens, number())
             self.documents = ()
-
-    def add(self, branch: Walk) -> None:
-        """Add what a branch has done to what this walk has."""
-        self.preemptions += branch.preemptions
-        self.generated += branch.generated
-        self.reused += branch.reused
-        self.fetched += branch.fetched

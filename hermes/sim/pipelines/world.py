@@ -70,6 +70,11 @@ class World:
         """Return a number that no request, call or piece of a context has."""
         return next(self._numbers)
 
+    @property
+    def reaches_all(self) -> bool:
+        """Whether there is a path between any two places."""
+        return self._topology.reach == "all"
+
     def reaches(self, walk: Walk, place: int) -> bool:
         """Whether a walk's data could move to a place."""
         return place < 0 or walk.at < 0 or self._topology.reaches(walk.at, place)

@@ -56,6 +56,8 @@ class DrawnGroup(DecodeGroup):
     def leave(self, sequence: Sequence) -> None:
         """Remove a member."""
         self.members.remove(sequence)
+        if sequence in self._finished:
+            self._finished.remove(sequence)  # it was aborted in its last step
         self.size -= 1
         self.context -= sequence.computed
 

@@ -174,6 +174,14 @@ class SpeculativeEngine(Engine):
             clock.surplus = 0
         return finished
 
+    def _decode(self, steps: int) -> None:
+        """Book decode steps, the first of which changes which blocks are taken next."""
+        clock = self.decoding
+        clock.advance(1)
+        if steps > 1:
+            self.pool.take(clock.blocks_needed(steps - 1))
+            clock.advance(steps - 1)
+
     # -- blocks ---------------------------------------------------------------------------------
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from hermes.costs.speculation import StepLoad, VerifyCost
 from hermes.errors import SimulationError
-from hermes.sim.block import Block, Run
+from hermes.sim.block import Block
 from hermes.sim.clock import Clock
 from hermes.sim.lane import Batch
 from hermes.sim.replica import Replica, ReplicaListener, ReplicaSetup
@@ -59,7 +59,7 @@ class SpeculativeReplica(Replica):
         if engine.moved_tokens:
             steps[0] += self._move_ticks(engine.moved_tokens)
             engine.moved_tokens = 0
-        return Block(tuple(Run(1, ticks, 0) for ticks in steps), len(steps), sum(steps))
+        return tuple((1, ticks, 0) for ticks in steps), len(steps), sum(steps)
 
     def _mixed_ticks(self, batch: Batch) -> int:
         tokens = context = pairs = done = 0

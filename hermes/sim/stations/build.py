@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import lcm
 
 from hermes.costs.encoder import EncoderCost
 from hermes.costs.retrieval import SearchCost
@@ -65,7 +66,7 @@ def _executors(
         elif isinstance(plan, ToolPlan):
             own = plan.concurrency
         host = plan.on or plan.name
-        shares[host] = max(shares.get(host, 1), own)
+        shares[host] = lcm(shares.get(host, 1), own)  # so that each divides it
     executors: dict[str, list[Executor]] = {}
     index = first_index
     for plan in plans:
@@ -90,7 +91,7 @@ def _batching(plan: StationPlan, place: int, executor: Executor, topology: Topol
             return Batching(work, *limits, memory=memory, memory_bytes_per_second=bandwidth)
         case _:
             workers = plan.workers if isinstance(plan, WorkerPlan) else executor.shares
-            return Batching(_own_work, 1, _UNLIMITED, max(1, executor.shares // workers))
+            return Batching(_own_work, 1, _UNLIMITED, executor.shares // workers)
 
 
 _Works = Callable[[Sequence[tuple[Job, int]]], Work]
@@ -133,8 +134,8 @@ def _search(cost: SearchCost, queries: int, shared_memory: bool) -> Work:
     if not shared_memory:
         return Work(seconds_to_ticks(cost.seconds(queries)))
     asked = cost.work(queries)
-    ticks = seconds_to_ticks(asked.compute_seconds + asked.overhead_seconds)
-    return Work(ticks, round(asked.memory_bytes))
+    compute, overhead = asked.compute_seconds, asked.overhead_seconds
+    return Work(seconds_to_ticks(compute), round(asked.memory_bytes), seconds_to_ticks(overhead))
 
 
 def _own_work(parts: Sequence[tuple[Job, int]]) -> Work:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from simpy import Event
 
-from hermes.sim.clock import Alarm, Clock, begin_priority
+from hermes.sim.clock import Clock, Timer, begin_priority
 
 if TYPE_CHECKING:
     from hermes.sim.stations.station import Station
@@ -31,9 +31,9 @@ class Executor:
     def __init__(self, env: Clock, index: int, shares: int = 1) -> None:
         self.shares = shares
         self.free = shares
-        self._env = env
         self._priority = begin_priority(index)
         self._stations: list[Station] = []
+        self._timer = Timer(env, self._start_batches)
         self._woken = False
 
     def add(self, station: Station) -> None:
@@ -44,8 +44,15 @@ class Executor:
         """Look for work once all else of this tick has happened."""
         if not self._woken and self.free:
             self._woken = True
-            alarm = Alarm(self._env).set(0, self._priority)
-            alarm.callbacks.append(self._start_batches)
+            self._timer.set(0, self._priority)
+
+    def released(self, shares: int) -> None:
+        """Take back shares of a batch that is done, for whoever waits."""
+        self.free += shares
+        for station in self._stations:
+            if station.queue:
+                self.wake()
+                return
 
     def _start_batches(self, _: Event) -> None:
         self._woken = False

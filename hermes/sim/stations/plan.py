@@ -21,6 +21,7 @@ from hermes.scenario.clients import (
 )
 from hermes.scenario.scenario import Scenario
 from hermes.sim.looking import looked_up
+from hermes.sim.stations.choosing import DEFAULT_CHOICE, STATION_ROUTING, StationPolicy
 
 __all__ = ["EncoderPlan", "SearchPlan", "StationPlan", "ToolPlan", "WorkerPlan", "plan_station"]
 
@@ -38,6 +39,7 @@ class StationPlan:
         on: The client whose devices these are; empty for devices of their own.
         usd_per_device_hour: Price of a device; None where it is not known.
         label: Where its times come from, for reports.
+        policy: Chooses among the stations.
     """
 
     name: str
@@ -48,6 +50,7 @@ class StationPlan:
     on: str
     usd_per_device_hour: float | None
     label: str
+    policy: type[StationPolicy]
 
     @property
     def devices(self) -> int:
@@ -96,23 +99,44 @@ def plan_station(name: str, spec: OtherClientSpec, scenario: Scenario) -> Statio
     Raises:
         InputError: naming the field of the client that cannot be.
     """
+    policy = _policy(name, scenario)
     try:
         match spec:
             case ToolClientSpec():
                 return ToolPlan(
-                    name, spec.serves, None, 1, 0, "", None, "", concurrency=spec.max_concurrency
+                    name=name,
+                    serves=spec.serves,
+                    device=None,
+                    replicas=1,
+                    devices_per_replica=0,
+                    on="",
+                    usd_per_device_hour=None,
+                    label="",
+                    policy=policy,
+                    concurrency=spec.max_concurrency,
                 )
             case EncoderClientSpec():
-                return _encoder(name, spec, scenario)
+                return _encoder(name, spec, scenario, policy)
             case SearchClientSpec():
-                return _search(name, spec, scenario)
+                return _search(name, spec, scenario, policy)
             case WorkerClientSpec():
                 device, on, price = _hardware(name, spec, scenario)
                 return WorkerPlan(
-                    name, spec.serves, device, spec.replicas, 1, on, price, "", spec.workers
+                    name, spec.serves, device, spec.replicas, 1, on, price, "", policy, spec.workers
                 )
     except InputError as error:
         raise error.inside(f"clients.{name}") from None
+
+
+def _policy(name: str, scenario: Scenario) -> type[StationPolicy]:
+    wanted, field = scenario.routing.get(name, DEFAULT_CHOICE), f"routing.{name}"
+    if not isinstance(wanted, str):
+        raise InputError(
+            "the policies of a client that serves no language model have no options: give a name "
+            f"({', '.join(STATION_ROUTING)})",
+            field,
+        )
+    return STATION_ROUTING.find(wanted, field)
 
 
 def _hardware(
@@ -142,7 +166,9 @@ def _hardware(
     return device, spec.on, price
 
 
-def _encoder(name: str, spec: EncoderClientSpec, scenario: Scenario) -> EncoderPlan:
+def _encoder(
+    name: str, spec: EncoderClientSpec, scenario: Scenario, policy: type[StationPolicy]
+) -> EncoderPlan:
     device, on, price = _hardware(name, spec, scenario)
     size = spec.tensor_parallel_size
     if on and size > 1:
@@ -170,6 +196,7 @@ def _encoder(name: str, spec: EncoderClientSpec, scenario: Scenario) -> EncoderP
         on,
         price,
         costs[0].label,
+        policy,
         models=tuple(models),
         costs=tuple(costs),
         most_texts=spec.max_num_seqs,
@@ -177,7 +204,9 @@ def _encoder(name: str, spec: EncoderClientSpec, scenario: Scenario) -> EncoderP
     )
 
 
-def _search(name: str, spec: SearchClientSpec, scenario: Scenario) -> SearchPlan:
+def _search(
+    name: str, spec: SearchClientSpec, scenario: Scenario, policy: type[StationPolicy]
+) -> SearchPlan:
     device, on, price = _hardware(name, spec, scenario)
     index = looked_up("index", lambda: find_index(spec.index, f"the index of {name}"))
     check_index_fits(index, device)
@@ -191,6 +220,7 @@ def _search(name: str, spec: SearchClientSpec, scenario: Scenario) -> SearchPlan
         on,
         price,
         cost.label,
+        policy,
         cost=cost,
         most_queries=spec.max_batch_size,
     )

@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from simpy import Event
 
+from hermes.errors import SimulationError
 from hermes.sim.clock import Alarm, Clock, end_priority
 from hermes.sim.network import FlowNetwork
 from hermes.sim.pipelines.signal import Signal
@@ -24,10 +26,11 @@ __all__ = ["Batching", "Job", "Station", "Work"]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a batch takes: ticks of computing, and bytes through host memory meanwhile."""
+    """What a batch takes: ticks of computing, bytes through host memory meanwhile, ticks after."""
 
     ticks: int
     memory_bytes: int = 0
+    ticks_after: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -124,6 +127,15 @@ class Station:
         self.queue.append(job)
         self._executor.wake()
 
+    def check_drained(self) -> None:
+        """Raise if a job is left when no event is: nobody will ever take it up."""
+        if self._outstanding or self.queue or self._executor.free != self._executor.shares:
+            raise SimulationError(
+                f"the simulation ended with {self._outstanding} jobs of station {self.index} not "
+                f"done, {len(self.queue)} of them queued, and {self._executor.free} of "
+                f"{self._executor.shares} shares of its device free"
+            )
+
     def outstanding_requests(self) -> int:
         """Jobs queued or under way."""
         return self._outstanding
@@ -136,25 +148,38 @@ class Station:
             if job.started < 0:
                 job.started = now
         self.batches += 1
-        batching = self._batching
-        work = batching.work(parts)
+        work = self._batching.work(parts)
+        computed: Callable[[Event], None] = partial(self._end, parts, now)
+        if work.memory_bytes > 0 or work.ticks_after:
+            computed = self._with_memory(work, parts, now)
+        alarm = Alarm(self._env).set(work.ticks, self._priority)
+        alarm.callbacks.append(computed)
+
+    def _with_memory(
+        self, work: Work, parts: Sequence[tuple[Job, int]], began: int
+    ) -> Callable[[Event], None]:
+        """Let a batch's bytes flow; return what is to be called once it is computed."""
         left = 1 + (work.memory_bytes > 0)
 
-        def over(_: Event | None = None) -> None:
+        def over(event: Event | None = None) -> None:
             nonlocal left
             left -= 1
-            if not left:
-                self._finish(parts, now)
+            if left:
+                return
+            if work.ticks_after:
+                ending = Alarm(self._env).set(work.ticks_after, self._priority)
+                ending.callbacks.append(partial(self._end, parts, began))
+            else:
+                self._end(parts, began, event)
 
         if work.memory_bytes > 0:
             self._network.transfer(
-                batching.memory,
+                self._batching.memory,
                 work.memory_bytes,
                 over,
-                max_bytes_per_second=batching.memory_bytes_per_second,
+                max_bytes_per_second=self._batching.memory_bytes_per_second,
             )
-        alarm = Alarm(self._env).set(work.ticks, self._priority)
-        alarm.callbacks.append(over)
+        return over
 
     def _take(self) -> list[tuple[Job, int]]:
         """Take the items of a batch, oldest first, all for one model."""
@@ -182,13 +207,13 @@ class Station:
         self.queue = kept
         return parts
 
-    def _finish(self, parts: Sequence[tuple[Job, int]], began: int) -> None:
+    def _end(self, parts: Sequence[tuple[Job, int]], began: int, _: Event | None) -> None:
+        """Let those go on whose items are all done."""
         executor = self._executor
         self.busy_ticks += (self._env.now - began) * self.needs // executor.shares
-        executor.free += self.needs
         for job, items in parts:
             job.pending -= items
             if not job.pending:
                 self._outstanding -= 1
                 job.done.give()
-        executor.wake()
+        executor.released(self.needs)

@@ -6,7 +6,8 @@ Columns: `arrival_s` (decimal seconds) or `arrival_ns` (whole nanoseconds), `pro
 Optional: `pipeline`; `priority`, smaller is more urgent; `block_ids`, the ids of the prompt's
 blocks from the start, separated by spaces, with the size of a block in `block_tokens` or in the
 scenario; `session`, which marks the turns of a conversation or the calls of an agent, with `turn`,
-which must rise within it, and `shared_tokens`, what a prompt repeats of the turn before.
+which must rise within it, and `shared_tokens`, what a prompt repeats of the turn before;
+`attribute.NAME`, whole numbers that pipelines go by.
 """
 
 from __future__ import annotations
@@ -20,21 +21,24 @@ from hermes.workload.traces.row import TraceRow
 from hermes.workload.traces.source import TraceSource
 from hermes.workload.traces.table import CsvTable
 
-__all__ = ["DEFAULT_BLOCK_TOKENS", "read_hermes"]
+__all__ = ["ATTRIBUTE", "DEFAULT_BLOCK_TOKENS", "read_hermes"]
 
 DEFAULT_BLOCK_TOKENS = 16
 """Tokens in a block where blocks follow from sessions, as vLLM has by default."""
 
+ATTRIBUTE = "attribute."
+"""What the names of columns begin with that only pipelines know."""
 _TIMES = ("arrival_s", "arrival_ns")
 _OPTIONAL = ("pipeline", "priority", "block_ids", "block_tokens", "session", "turn")
 _MOST_BLOCK_TOKENS = 1 << 20
+_MOST = 2**63 - 1
 
 
 @trace_reader("hermes", "block_tokens")
 def read_hermes(source: TraceSource) -> Iterator[TraceRow]:
     """Yield the requests of a plain CSV."""
     optional = (*_TIMES, *_OPTIONAL, "shared_tokens")
-    table = CsvTable(source, ("prompt_tokens", "output_tokens"), optional)
+    table = CsvTable(source, ("prompt_tokens", "output_tokens"), optional, ATTRIBUTE)
     row = _Row(source, table)
     for cells in table.rows(*row.columns):
         yield row.read(cells)
@@ -56,8 +60,10 @@ class _Row:
             if column in present and needed not in present:
                 raise source.wrong(f"the header has {column!r}, which needs {needed!r} beside it")
         further = [name for name in (*_OPTIONAL, "shared_tokens") if name in present]
-        self.columns = (self._time, "prompt_tokens", "output_tokens", *further)
-        self._further = tuple(further)
+        attributes = [name for name in table.columns if name.startswith(ATTRIBUTE)]
+        self._attributes = tuple((name, name.removeprefix(ATTRIBUTE)) for name in attributes)
+        self.columns = (self._time, "prompt_tokens", "output_tokens", *further, *attributes)
+        self._further = (*further, *attributes)
 
     def read(self, cells: list[str]) -> TraceRow:
         table = self._table
@@ -115,10 +121,20 @@ class _Row:
             found["priority"] = table.integer(cells["priority"], "priority")
         if "block_tokens" in cells:
             found["block_tokens"] = self._blocks_of(cells["block_tokens"])
+        if self._attributes:
+            found["attributes"] = tuple(
+                (name, self._attribute(cells[column], column)) for column, name in self._attributes
+            )
         row = row._replace(**found)  # type: ignore[arg-type]
         if "block_ids" in cells:
             row = row._replace(block_ids=self._ids(cells["block_ids"], row))
         return self._in_session(row, cells) if "session" in cells else row
+
+    def _attribute(self, cell: str, column: str) -> int:
+        value = self._table.whole(cell, column)
+        if value > _MOST:
+            raise self._table.wrong(cell, column, f"a whole number from 0 to {_MOST}")
+        return value
 
     def _blocks_of(self, cell: str) -> int:
         tokens = self._table.whole(cell, "block_tokens")

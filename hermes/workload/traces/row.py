@@ -24,6 +24,7 @@ class TraceRow(NamedTuple):
         turn: Its number within the session, which must rise; None: not numbered.
         shared_tokens: Tokens at the start of its prompt that were so in the turn before; None:
             the whole prompt of that turn, if this one has room for that and its output.
+        attributes: Further whole numbers by name; the same names in every row of a trace.
     """
 
     arrival_ticks: int | None
@@ -36,3 +37,4 @@ class TraceRow(NamedTuple):
     session: str = ""
     turn: int | None = None
     shared_tokens: int | None = None
+    attributes: tuple[tuple[str, int], ...] = ()

@@ -20,15 +20,20 @@ class CsvTable:
         source: The file.
         required: Columns it must have.
         optional: Columns it may have; any other is an error, since a misspelt one would be lost.
+        prefix: What the names of further columns begin with, of which it may have any number.
     """
 
     def __init__(
-        self, source: TraceSource, required: Sequence[str], optional: Sequence[str] = ()
+        self,
+        source: TraceSource,
+        required: Sequence[str],
+        optional: Sequence[str] = (),
+        prefix: str = "",
     ) -> None:
         self._source = source
         self._reader = csv.reader(source.lines(), strict=True)
         self.columns = [name.strip() for name in self._next() or []]
-        self._check_header(required, optional)
+        self._check_header(required, optional, prefix)
 
     def rows(self, *columns: str) -> Iterator[list[str]]:
         """Yield the cells of the given columns, row by row; blank lines are skipped."""
@@ -82,14 +87,15 @@ class CsvTable:
         except csv.Error as error:
             raise self._source.wrong(f"is not well-formed CSV: {error}") from None
 
-    def _check_header(self, required: Sequence[str], optional: Sequence[str]) -> None:
+    def _check_header(self, required: Sequence[str], optional: Sequence[str], prefix: str) -> None:
         known = [*required, *optional]
         if not self.columns:
             self._source.line = 1
             wanted = ",".join(required)
             raise self._source.wrong(f"there is no header; the first line must hold {wanted}")
         for column in self.columns:
-            if column not in known:
+            further = prefix and column.startswith(prefix) and column != prefix
+            if column not in known and not further:
                 hint = did_you_mean(column, known)
                 raise self._source.wrong(f"the header has an unknown column {column!r}{hint}")
             if self.columns.count(column) > 1:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -33,6 +33,7 @@ class Trace:
         priority: Priority of each.
         prefixes: What the prompts begin with.
         session: Index of each one's session, in order of first turns; -1 where it has none.
+        attributes: Further whole numbers of each, by name.
         notes: What the reader left out or took otherwise than written, for people.
     """
 
@@ -43,6 +44,7 @@ class Trace:
     priority: Column | None = None
     prefixes: Prefixes | None = None
     session: Column | None = None
+    attributes: Mapping[str, Column] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -58,7 +60,13 @@ def collect(
         InputError: at the first row out of order, out of range, or against another row.
     """
     times, prompts, outputs = _Times(source), array("q"), array("q")
-    parts = (_Pipelines(source, pipeline_names), _Priorities(), _Sessions(source), _Blocks(source))
+    parts = (
+        _Pipelines(source, pipeline_names),
+        _Priorities(),
+        _Sessions(source),
+        _Blocks(source),
+        _Attributes(),
+    )
     for index, row in enumerate(rows):
         times.add(row[0])
         if index >= MAX_REQUESTS:
@@ -70,7 +78,7 @@ def collect(
         outputs.append(row[2])
     if not prompts:
         raise InputError("the trace holds no requests", "", source.file)
-    pipelines, priorities, sessions, blocks = parts
+    pipelines, priorities, sessions, blocks, attributes = parts
     return Trace(
         times.column(),
         _column(prompts),
@@ -79,6 +87,7 @@ def collect(
         priorities.column(len(prompts)),
         blocks.prefixes(len(prompts)),
         sessions.column(len(prompts)),
+        attributes.columns(),
         tuple(source.notes()),
     )
 
@@ -145,6 +154,21 @@ class _Priorities:
 
     def column(self, count: int) -> Column | None:
         return _spread(self._given, count, 0) if self._given else None
+
+
+class _Attributes:
+    """Further numbers; a layout gives a name in every row or in none."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, array[int]] = {}
+
+    def add(self, index: int, row: TraceRow) -> None:
+        del index
+        for name, value in row.attributes:
+            self._values.setdefault(name, array("q")).append(value)
+
+    def columns(self) -> dict[str, Column]:
+        return {name: _column(values) for name, values in self._values.items()}
 
 
 class _Sessions:

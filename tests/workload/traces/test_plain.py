@@ -169,3 +169,36 @@ def test_too_many_rows_are_refused(read, monkeypatch):
     monkeypatch.setattr("hermes.workload.traces.trace.MAX_REQUESTS", 2)
     with pytest.raises(InputError, match=r"t\.csv:4: a workload holds at most 2 requests"):
         read(NS, "1,1,1", "1,1,1", "1,1,1")
+
+
+def test_attributes_are_kept_by_name(read):
+    header = f"attribute.calls,{NS},priority,attribute.images"
+    trace = read(header, "3,0,9,8,1,0", "0,5,9,8,2,7")
+    assert {name: column.tolist() for name, column in trace.attributes.items()} == {
+        "calls": [3, 0],
+        "images": [0, 7],
+    }
+    assert trace.priority is not None
+    assert trace.priority.tolist() == [1, 2]
+
+
+def test_a_trace_without_attributes_has_none(read):
+    assert read(NS, "0,1,1").attributes == {}
+
+
+@pytest.mark.parametrize("cell", ["-1", "", "1.5", "many", "9" * 19, "9" * 25])
+def test_an_attribute_is_a_whole_number(read, cell):
+    with pytest.raises(InputError, match="whole number") as caught:
+        read(f"{NS},attribute.calls", "0,1,1,2", f"1,1,1,{cell}")
+    assert caught.value.field == "attribute.calls"
+    assert caught.value.line == 3
+
+
+@pytest.mark.parametrize("column", ["attribute.", "attributes.calls", "attribut.calls"])
+def test_a_misspelt_attribute_is_an_unknown_column(read, column):
+    with pytest.raises(InputError, match="unknown column"):
+        read(f"{NS},{column}", "0,1,1,1")
+
+
+def test_a_limit_limits_attributes_too(read):
+    assert read(f"{NS},attribute.a", "0,1,1,1", "1,1,1,2", limit=1).attributes["a"].tolist() == [1]
