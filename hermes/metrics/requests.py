@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hermes.metrics.stages import StageColumns
+from hermes.scenario.scenario import SloSpec
 
 __all__ = ["COMPLETED", "FAILED", "NEVER", "REJECTED", "RequestColumns"]
 
@@ -47,6 +48,9 @@ class RequestColumns:
         failed: Whether it was lost after it had begun.
         reason: Why it was not served, or not to its end; empty for completed requests.
         stages: The stages it passed.
+        kind: Which class of requests it is of, in `kind_names`; -1: of none.
+        kind_names: Names of the classes of requests.
+        kind_slos: What counts as good service for each class.
     """
 
     arrival: Ticks
@@ -69,6 +73,14 @@ class RequestColumns:
     failed: NDArray[np.bool_]
     reason: tuple[str, ...]
     stages: StageColumns
+    kind: NDArray[np.int64]
+    kind_names: tuple[str, ...] = ()
+    kind_slos: tuple[SloSpec, ...] = ()
+
+    def of_kind(self, number: int) -> NDArray[np.bool_]:
+        """Return which requests are of a class."""
+        found: NDArray[np.bool_] = self.kind == number
+        return found
 
     def between(self, low: int, high: int | None) -> RequestColumns:
         """Return the requests from number `low` on and before `high`, numbered from 0."""

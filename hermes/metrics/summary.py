@@ -83,8 +83,17 @@ def summarize(
 def good_requests(requests: RequestColumns, slo: SloSpec) -> NDArray[np.bool_]:
     """Return which of all requests met the SLO; one that was not completed did not.
 
-    One token has a TPOT of zero, as in vLLM.
+    One token has a TPOT of zero, as in vLLM. Classes of requests have SLOs of their own.
     """
+    if not requests.kind_slos:
+        return _meeting(requests, slo)
+    good = np.zeros(len(requests.arrival), np.bool_)
+    for number, own in enumerate(requests.kind_slos):
+        good |= requests.of_kind(number) & _meeting(requests, own)
+    return good
+
+
+def _meeting(requests: RequestColumns, slo: SloSpec) -> NDArray[np.bool_]:
     good = requests.completed.copy()
     arrival = requests.arrival
     limits = (

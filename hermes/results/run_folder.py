@@ -56,6 +56,7 @@ def write_requests(path: Path, requests: RequestColumns) -> None:
     totals = [requests.stages.of_requests(part, len(done)) for part in PARTS]
     parts = _rounded_parts(requests.arrival, totals)
     names = np.array([*requests.replica_names, ""], dtype=object)
+    kinds = np.array([*requests.kind_names, ""], dtype=object)
 
     def known(values: Any, where: Any) -> Any:
         return pa.array(values, pa.int64(), mask=~where)
@@ -73,6 +74,7 @@ def write_requests(path: Path, requests: RequestColumns) -> None:
         "generated_tokens": pa.array(requests.generated_tokens, pa.int64()),
         "reused_tokens": pa.array(requests.reused_tokens, pa.int64()),
         "fetched_tokens": pa.array(requests.fetched_tokens, pa.int64()),
+        "class": pa.array(kinds[requests.kind], pa.string(), mask=requests.kind < 0),
         "retries": pa.array(requests.retries, pa.int64()),
         "pipeline": pa.array(np.array(requests.pipeline_names)[requests.pipeline], pa.string()),
         "replica": pa.array(names[requests.replica], pa.string(), mask=~told),

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from hermes.errors import SimulationError
 from hermes.sim.arrivals import Arrivals
+from hermes.sim.classes import RequestClasses
 from hermes.sim.clock import Clock
 from hermes.sim.hand_off import HandOff
 from hermes.sim.operations.attempts import Lost, serve
@@ -55,6 +56,7 @@ class Coordinator:
         ttft_ticks: Time to first token that the SLO allows, for deadlines.
         on_finished: Hears of each request that has passed all its stages: its number, and the
             ticks of its arrival, first token and end. May end the simulation by raising.
+        classes: Of the requests; None where all are alike.
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class Coordinator:
         log: RequestLog,
         ttft_ticks: int,
         on_finished: Finished | None = None,
+        classes: RequestClasses | None = None,
     ) -> None:
         self.log = log
         self._env = env
         self._workload = workload
         self._ttft_ticks = ttft_ticks
         self._on_finished = on_finished
+        self._classes = classes
         self.under_way = 0  # walks, and branches of them
         self._ways: tuple[Route | Walker, ...] = ()
         self._users: Users | None = None
@@ -220,7 +224,15 @@ class Coordinator:
         priorities = self._workload.priority
         priority = 0 if priorities is None else int(priorities[request])
         deadline = arrival + self._ttft_ticks
-        return Sequence(call, arrival, prompt, output, prefix, priority, deadline)
+        if self._classes is None:
+            return Sequence(call, arrival, prompt, output, prefix, priority, deadline)
+        tenant = self._classes.of(request)
+        if tenant.priority is not None:
+            priority = tenant.priority
+        deadline = arrival + tenant.ttft_ticks
+        sequence = Sequence(call, arrival, prompt, output, prefix, priority, deadline)
+        sequence.tenant = tenant
+        return sequence
 
     # -- walks ----------------------------------------------------------------------------------
 

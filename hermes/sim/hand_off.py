@@ -287,6 +287,7 @@ def _as_remote(sequence: Sequence) -> Sequence:
         deadline=sequence.deadline,
     )
     there.route, there.routed, there.done = sequence.route, sequence.routed, sequence.done
+    there.tenant = sequence.tenant
     there.remote = sequence.target
     there.target = sequence.target + 1
     return there

@@ -8,6 +8,7 @@ import numpy as np
 
 from hermes.metrics.requests import NEVER, RequestColumns
 from hermes.metrics.stages import StageColumns
+from hermes.sim.classes import RequestClasses
 from hermes.sim.pipelines.walk import Failed, Rejected, Visit, Walk
 from hermes.sim.sequence import Sequence
 from hermes.workload import Workload
@@ -24,9 +25,16 @@ class RequestLog:
     Args:
         workload: The requests.
         stage_names: Of each pipeline, the names of its stages, in order.
+        classes: Of the requests; None where all are alike.
     """
 
-    def __init__(self, workload: Workload, stage_names: tuple[tuple[str, ...], ...]) -> None:
+    def __init__(
+        self,
+        workload: Workload,
+        stage_names: tuple[tuple[str, ...], ...],
+        classes: RequestClasses | None = None,
+    ) -> None:
+        self._classes = classes
         size = len(workload)
         self._workload = workload
         self._stage_names = stage_names
@@ -166,6 +174,7 @@ class RequestLog:
         reused, fetched = np.zeros(size, np.int64), np.zeros(size, np.int64)
         for request, (cached, remote) in self._reused.items():
             reused[request], fetched[request] = cached, remote
+        classes = self._classes
         retries, failed = np.zeros(size, np.int64), np.zeros(size, np.bool_)
         for request, times in self._retries.items():
             retries[request] = times
@@ -191,6 +200,9 @@ class RequestLog:
             failed=failed,
             reason=tuple(self._reason.get(i, "") for i in range(size)),
             stages=self._stages(server_names),
+            kind=np.full(size, -1) if classes is None else classes.numbers,
+            kind_names=tuple(kind.name for kind in classes.classes) if classes else (),
+            kind_slos=tuple(kind.slo for kind in classes.classes) if classes else (),
         )
 
     def _stages(self, server_names: tuple[str, ...]) -> StageColumns:

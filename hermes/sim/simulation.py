@@ -10,6 +10,7 @@ from hermes.metrics import RequestColumns, TokenGaps, summarize
 from hermes.metrics.summary import Number
 from hermes.scenario.scenario import Scenario
 from hermes.scenario.units import seconds_to_ticks
+from hermes.sim.classes import classes_of
 from hermes.sim.clock import Clock
 from hermes.sim.coordinator import Coordinator
 from hermes.sim.deployment import Deployment, resolve
@@ -98,8 +99,9 @@ def simulate_deployment(
     workload = own_arrivals(workload)
     ttft_ticks = seconds_to_ticks((scenario.slo.ttft_ms or 0) / 1000)
     stage_names = tuple(deployment.pipelines[name].stage_names for name in workload.pipeline_names)
-    log = RequestLog(workload, stage_names)
-    coordinator = Coordinator(env, workload, log, ttft_ticks, on_finished)
+    classes = classes_of(scenario, workload)
+    log = RequestLog(workload, stage_names, classes)
+    coordinator = Coordinator(env, workload, log, ttft_ticks, on_finished, classes)
     options = RunOptions(fast_forward, check, observer)
     pools = start_replicas(env, deployment, coordinator, options, scenario.seed)
     replicas = [replica for pool in pools.values() for replica in pool]

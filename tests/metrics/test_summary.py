@@ -39,6 +39,7 @@ def columns(rows: list[tuple[int, int, int, int, int, int]]) -> RequestColumns:
         failed=np.zeros(size, np.bool_),
         reason=("",) * size,
         stages=stages(times),
+        kind=np.full(size, -1),
     )
 
 

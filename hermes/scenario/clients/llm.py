@@ -55,7 +55,7 @@ class LlmClientSpec(Spec):
     """How a replica forms its batches: `chunked`, `continuous`, `mixed` or `static`."""
     scheduling_policy: str = "fcfs"
     """Which request is next, and which gives way when KV blocks run out: `fcfs`, `priority`,
-    `shortest_prompt`, `least_work_left` or `edf`."""
+    `shortest_prompt`, `least_work_left`, `edf`, or `fair` to the request classes."""
     max_num_seqs: PositiveInt = 128
     """Most sequences a replica runs at once."""
     max_num_batched_tokens: PositiveInt = 2048

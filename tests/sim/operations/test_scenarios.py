@@ -87,7 +87,7 @@ def test_replicas_load_their_weights() -> None:
 
 
 def test_nothing_said_is_nothing_changed() -> None:
-    """A deployment that says nothing, and one whose bounds are never met, give the same requests."""
+    """A deployment that says nothing, and one whose bounds are never met, do the same."""
     plain = simulate(scenario(replicas=2))
     bounded = simulate(scenario(replicas=2, max_queue=10_000, queue_timeout_ms=1e7))
     assert facts(plain) == facts(bounded)
