@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from hermes.errors import did_you_mean
-from hermes.scenario.base import NonNegative, Positive, Spec
+from hermes.scenario.base import NonNegative, Positive, PositiveInt, Spec
 from hermes.scenario.clients import ClientSpec, LlmClientSpec
 from hermes.scenario.device import DeviceSpec
 from hermes.scenario.pipeline import (
@@ -58,6 +58,10 @@ class RequestClassSpec(Spec):
     """Share of the service it gets under `scheduling_policy: fair`, relative to the others."""
     priority: int | None = None
     """For `scheduling_policy: priority`; smaller is more urgent. Default: the trace's, or 0."""
+    max_rate_per_s: Positive | None = None
+    """Requests a second that are let in, by a token bucket; more are rejected. Default: all."""
+    max_burst: PositiveInt = 1
+    """Requests that are let in at once, with `max_rate_per_s`: the size of the bucket."""
     slo: SloSpec | None = None
     """What counts as good service for it; default: the scenario's `slo`."""
 
@@ -94,6 +98,17 @@ class Scenario(Spec):
         """Clients that serve language models."""
         found = self.clients.items()
         return {name: client for name, client in found if isinstance(client, LlmClientSpec)}
+
+    @model_validator(mode="after")
+    def _bursts_have_rates(self) -> Self:
+        for name, spec in self.classes.items():
+            if spec.max_burst > 1 and spec.max_rate_per_s is None:
+                raise PydanticCustomError(
+                    "no_rate",
+                    "classes.{name}.max_burst: is the size of a bucket that `max_rate_per_s` fills",
+                    {"name": name},
+                )
+        return self
 
     @model_validator(mode="after")
     def _classes_are_whole(self) -> Self:

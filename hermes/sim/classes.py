@@ -15,7 +15,7 @@ from hermes.workload.choices import choose
 from hermes.workload.streams import stream
 from hermes.workload.workload import Column
 
-__all__ = ["RequestClass", "RequestClasses", "classes_of"]
+__all__ = ["RateLimits", "RequestClass", "RequestClasses", "classes_of", "rate_limits"]
 
 _COLUMN = "tenant"
 
@@ -30,6 +30,8 @@ class RequestClass:
         share: Of the service, relative to the others.
         priority: Smaller is more urgent; None: what the workload says.
         slo: What counts as good service.
+        interval: Ticks in which its bucket gets one token; None: it has none.
+        burst: Tokens that its bucket holds.
     """
 
     number: int
@@ -37,6 +39,8 @@ class RequestClass:
     share: float
     priority: int | None
     slo: SloSpec
+    interval: int | None = None
+    burst: int = 1
 
     @property
     def ttft_ticks(self) -> int:
@@ -56,6 +60,36 @@ class RequestClasses:
         return self.classes[int(self.numbers[request])]
 
 
+class RateLimits:
+    """The token bucket of each class that has one, as the tick at which it will be full.
+
+    Args:
+        classes: Of the requests.
+    """
+
+    def __init__(self, classes: RequestClasses) -> None:
+        self._classes = classes
+        self._full = [0] * len(classes.classes)
+
+    def lets_in(self, request: int, now: int) -> bool:
+        """Take a token for a request that comes now; false where there is none."""
+        kind = self._classes.of(request)
+        if kind.interval is None:
+            return True
+        full = max(self._full[kind.number], now)
+        if full - now > (kind.burst - 1) * kind.interval:
+            return False
+        self._full[kind.number] = full + kind.interval
+        return True
+
+
+def rate_limits(classes: RequestClasses | None) -> RateLimits | None:
+    """Return the buckets of some classes; None where no class has one."""
+    if classes is None or all(kind.interval is None for kind in classes.classes):
+        return None
+    return RateLimits(classes)
+
+
 def classes_of(scenario: Scenario, workload: Workload) -> RequestClasses | None:
     """Return the class of each request; None where all are alike.
 
@@ -66,7 +100,15 @@ def classes_of(scenario: Scenario, workload: Workload) -> RequestClasses | None:
     if not specs:
         return None
     classes = tuple(
-        RequestClass(number, name, spec.share, spec.priority, spec.slo or scenario.slo)
+        RequestClass(
+            number,
+            name,
+            spec.share,
+            spec.priority,
+            spec.slo or scenario.slo,
+            None if spec.max_rate_per_s is None else seconds_to_ticks(1 / spec.max_rate_per_s),
+            spec.max_burst,
+        )
         for number, (name, spec) in enumerate(specs.items())
     )
     tenants = [spec.tenant for spec in specs.values() if spec.tenant is not None]

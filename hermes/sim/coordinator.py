@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from hermes.errors import SimulationError
 from hermes.sim.arrivals import Arrivals
-from hermes.sim.classes import RequestClasses
+from hermes.sim.classes import RequestClasses, rate_limits
 from hermes.sim.clock import Clock
 from hermes.sim.hand_off import HandOff
 from hermes.sim.operations.attempts import Lost, serve
@@ -27,7 +27,9 @@ from hermes.sim.tiers.lookup import Recalled
 from hermes.sim.users import Users
 from hermes.workload import Workload
 
-__all__ = ["Coordinator", "Walker"]
+__all__ = ["RATE_LIMITED", "Coordinator", "Walker"]
+
+RATE_LIMITED = "rate_limited"
 
 Finished = Callable[[int, int, int, int], None]
 
@@ -74,6 +76,7 @@ class Coordinator:
         self._ttft_ticks = ttft_ticks
         self._on_finished = on_finished
         self._classes = classes
+        self._limits = rate_limits(classes)
         self.under_way = 0  # walks, and branches of them
         self._ways: tuple[Route | Walker, ...] = ()
         self._users: Users | None = None
@@ -137,6 +140,10 @@ class Coordinator:
 
     def _bring(self, request: int, now: int, prompt: int, output: int, pipeline: int) -> None:
         """Let a request begin that has just come."""
+        if self._limits is not None and not self._limits.lets_in(request, now):
+            self.log.rejected(request, RATE_LIMITED)
+            self._answered()
+            return
         way = self._ways[pipeline]
         if isinstance(way, Route):
             self._admit(way, request, now, prompt, output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from hermes.metrics import summarize_kinds
 from hermes.scenario import build_scenario
 from hermes.scenario.scenario import SloSpec
 from hermes.sim import simulate
-from hermes.sim.classes import RequestClass
+from hermes.sim.classes import RateLimits, RequestClass, RequestClasses
 from hermes.sim.queues import FairQueue
 from hermes.sim.sequence import Sequence
 from tests.sim.operations.cases import facts
@@ -152,6 +153,34 @@ def test_priorities_and_deadlines_are_those_of_the_class() -> None:
         assert result.summary["slo_attainment"] == pytest.approx(good / 400)
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.integers(0, 30), min_size=1, max_size=60),
+    st.integers(1, 20),
+    st.integers(1, 5),
+)
+def test_a_bucket_lets_in_what_its_tokens_allow(gaps: list[int], interval: int, burst: int) -> None:
+    """Against a bucket that is filled tick by tick."""
+    kind = RequestClass(0, "a", 1.0, None, SloSpec(), interval, burst)
+    limits = RateLimits(RequestClasses((kind,), np.zeros(len(gaps), np.int64)))
+    now, level = 0, burst * interval  # a token is `interval` parts
+    for request, gap in enumerate(gaps):
+        now, level = now + gap, min(burst * interval, level + gap)
+        allowed = level >= interval
+        level -= interval * allowed
+        assert limits.lets_in(request, now) == allowed
+
+
+def test_what_is_beyond_the_rate_is_rejected() -> None:
+    classes = {"bounded": {"max_rate_per_s": 10, "max_burst": 3}, "free": {}}
+    result = simulate(scenario(classes))  # 400 requests in a second, half of them bounded
+    found = summarize_kinds(result.requests, SloSpec())
+    assert found["free"]["rejected"] == 0
+    seconds = (result.requests.arrival[-1] - result.requests.arrival[0]) / 1e12
+    assert found["bounded"]["completed"] == pytest.approx(3 + 10 * seconds, abs=1.5)
+    assert set(result.requests.reason) == {"", "rate_limited"}
+
+
 @pytest.mark.parametrize(
     ("classes", "words"),
     [
@@ -161,6 +190,7 @@ def test_priorities_and_deadlines_are_those_of_the_class() -> None:
         ({"a": {"share": 0}}, ["classes.a.share"]),
         ({"a": {"wieght": 1}}, ["classes.a.wieght", "weight"]),
         ({"a": {"tenant": 1}}, ["classes", "attribute.tenant"]),
+        ({"a": {"max_burst": 3}}, ["classes.a.max_burst", "max_rate_per_s"]),
     ],
 )
 def test_classes_that_cannot_be_are_refused(classes: object, words: list[str]) -> None:
