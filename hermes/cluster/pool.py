@@ -8,14 +8,16 @@ lack of memory for ever. What became of a task that did not report is settled he
   kills its worker is found and the others go free; three times in all, then the row says so;
 - out of memory: the same, twice in all;
 - past its hard deadline: the process is ended; a trial alone in its task has its row, trials of a
-  shared task run again alone. If a node was lost since the task began, it may have been there, and
-  is no timeout but lost: a node that freezes takes Ray minutes to give its tasks up.
+  shared task run again alone;
+- on a node that is lost, or waiting for one: Ray says so at once where a node died, and takes
+  minutes where it froze. So what had started there counts as lost when Ray's head declares the
+  node dead, and what has not started anywhere soon after is sent anew.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
+import itertools
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -23,6 +25,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
+from hermes.cluster.board import Board, announce
+from hermes.cluster.nodes import Nodes
 from hermes.cluster.session import RaySession
 from hermes.cluster.trial import Row, Trial, TrialSetup, failure, run_trial
 from hermes.errors import HermesError
@@ -33,7 +37,7 @@ _TASK_S = 1.0  # how long a task should last
 _PACK_BUDGET_S = 5.0  # a task starts no further trial after this
 _LARGEST_PACK = 256
 _SMOOTHING = 0.3
-_NODES_S = 1.0
+_START_S = 10.0  # after a node was lost, what has not started by then is sent anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +63,17 @@ class _Task:
 
     Attributes:
         trials: The trials.
-        since: When it is thought to have started.
-        nodes: Those that lived then.
+        number: Its number on the board.
+        since: When it was heard to have started; None while it waits.
+        node: Where it runs.
+        give_up_at: When it is sent anew, if it has not started by then; None: never.
     """
 
     trials: tuple[Trial, ...]
+    number: int
     since: float | None = None
-    nodes: frozenset[str] = frozenset()
+    node: str = ""
+    give_up_at: float | None = None
 
 
 class TrialPool:
@@ -93,8 +101,10 @@ class TrialPool:
         self._fresh: deque[Trial] = deque()
         self._alone: deque[Trial] = deque()  # to be run each in its own task
         self._mean_s: float | None = None
-        self._nodes: frozenset[str] = frozenset()
-        self._nodes_at = -math.inf
+        self._board = Board()
+        self._numbers = itertools.count()
+        self._watch = Nodes()
+        self._nodes = self._watch.living
 
     @property
     def width(self) -> int:
@@ -124,6 +134,8 @@ class TrialPool:
         rows: list[Row] = []
         for reference in ready:
             rows += self._collect(reference, self._tasks.pop(reference))
+        self._hear()
+        rows += self._leave_lost_nodes()
         rows += self._end_overdue()
         self._launch()
         return rows
@@ -136,6 +148,8 @@ class TrialPool:
         self._tasks.clear()
         self._fresh.clear()
         self._alone.clear()
+        self._watch.close()
+        self._board.close()
 
     def _pack(self) -> int:
         if self._mean_s is None:
@@ -155,7 +169,9 @@ class TrialPool:
             self._start(pack)
 
     def _start(self, trials: tuple[Trial, ...]) -> None:
-        self._tasks[self._run.remote(self._setup, trials)] = _Task(trials)
+        number = next(self._numbers)
+        reference = self._run.remote(self._setup, trials, self._board.handle, number)
+        self._tasks[reference] = _Task(trials, number)
 
     def _collect(self, reference: Any, task: _Task) -> list[Row]:
         errors = self._ray.exceptions
@@ -201,20 +217,14 @@ class TrialPool:
             return []
         now = time.monotonic()
         rows: list[Row] = []
-        # The oldest tasks are the ones that run; those behind them still wait for a CPU.
-        for reference, task in list(self._tasks.items())[: self._session.cpus]:
+        for reference, task in list(self._tasks.items()):
             if task.since is None:
-                task.since = now
-                task.nodes = self._living()
+                continue  # it still waits for a CPU
             budget = _PACK_BUDGET_S if len(task.trials) > 1 else 0.0
             if now - task.since <= self._time_limit_s + budget + self._limits.grace_s:
                 continue
             del self._tasks[reference]
             self._end(reference)
-            if not task.nodes <= self._living(fresh=True):
-                message = "it did not report in time, and a node was lost meanwhile"
-                rows += self._lost(task, "NodeDiedError", message, self._limits.crash_attempts)
-                continue
             if len(task.trials) > 1:
                 self._alone.extend(task.trials)
                 continue
@@ -225,13 +235,35 @@ class TrialPool:
             )
         return rows
 
-    def _living(self, fresh: bool = False) -> frozenset[str]:
-        """Return the nodes that live, as of at most a second ago."""
-        now = time.monotonic()
-        if fresh or now - self._nodes_at > _NODES_S:
-            found = (node["NodeID"] for node in self._ray.nodes() if node["Alive"])
-            self._nodes, self._nodes_at = frozenset(found), now
-        return self._nodes
+    def _hear(self) -> None:
+        """Note which tasks have started."""
+        news = self._board.news()
+        if news:
+            now = time.monotonic()
+            for task in self._tasks.values():
+                if task.number in news:
+                    task.since, task.node, task.give_up_at = now, news[task.number], None
+
+    def _leave_lost_nodes(self) -> list[Row]:
+        """Take the trials of nodes that were lost away from them, and what may wait for them."""
+        now, living = time.monotonic(), self._watch.living
+        if not self._nodes <= living:
+            for task in self._tasks.values():
+                if task.since is None:
+                    task.give_up_at = now + _START_S
+        self._nodes = living
+        rows: list[Row] = []
+        for reference, task in list(self._tasks.items()):
+            if task.node and task.node not in self._nodes:
+                del self._tasks[reference]
+                self._end(reference)
+                message = "the node it ran on was lost"
+                rows += self._lost(task, "NodeDiedError", message, self._limits.crash_attempts)
+            elif task.give_up_at is not None and now > task.give_up_at:
+                del self._tasks[reference]
+                self._end(reference)
+                self._fresh.extendleft(reversed(task.trials))
+        return rows
 
     def _end(self, reference: Any) -> None:
         try:
@@ -240,8 +272,9 @@ class TrialPool:
             raise HermesError(f"cannot end a Ray task that hangs: {error}") from error
 
 
-def run_pack(setup: TrialSetup, trials: Sequence[Trial]) -> list[Row]:
+def run_pack(setup: TrialSetup, trials: Sequence[Trial], board: Any, task: int) -> list[Row]:
     """Run trials one after another, fewer than given once they take long; a Ray task."""
+    announce(board, task)
     started = time.monotonic()
     rows = []
     for trial in trials:

@@ -29,6 +29,12 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning about tasks without GPUs
 }
+_PATIENCE = {
+    # A frozen node answers nothing and closes nothing. By default Ray's clients wait seven minutes
+    # for it, and every task that asked it for a worker with them.
+    "RAY_grpc_client_keepalive_time_ms": "5000",
+    "RAY_grpc_client_keepalive_timeout_ms": "5000",
+}
 _PREFIX = "hermes-ray-"
 _MARK = ".driver"
 _LONGEST_TEMP = 20  # Ray adds about 75 characters, and a socket's path may have 107
@@ -69,7 +75,7 @@ class RaySession:
             InputError: The cluster has no CPU, or workers with another Hermes.
             HermesError: Ray does not start, or nothing answers at *address*.
         """
-        for name, value in _QUIET.items():
+        for name, value in (_QUIET | _PATIENCE).items():
             os.environ.setdefault(name, value)
         import ray
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hermes.errors import HermesError
-from hermes.results.files import cause_of
+from hermes.results.files import cause_of, explained
 from hermes.results.place import TRIALS, Place
 from hermes.results.schema import PROVENANCE_COLUMNS, SCHEMA_VERSION
 
@@ -76,7 +76,8 @@ def encode_part(table: pa.Table) -> bytes:
 
 def list_parts(place: Place) -> list[PartName]:
     """Return a study's parts in order; anything else beside them is not ours and is left alone."""
-    names = (PartName.parse(name) for name in place.names(TRIALS))
+    with explained("list", place.at(TRIALS)):
+        names = [PartName.parse(name) for name in place.names(TRIALS)]
     return sorted(name for name in names if name is not None)
 
 

@@ -103,8 +103,7 @@ class StudyFolder:
         """
         self.place.claim()
         try:
-            with explained("list", self.place.at(TRIALS)):
-                numbers = [part.number for part in list_parts(self.place)]
+            numbers = [part.number for part in list_parts(self.place)]
         except BaseException:
             self.close()
             raise

@@ -105,7 +105,9 @@ def drive(folder: Path, out: Path, fault: str) -> subprocess.CompletedProcess[st
     driver = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(DRIVER), written(folder, **CHANGES), out, fault],
         env={**os.environ, "PYTHONPATH": ROOT, "RAY_TMPDIR": scratch,
-             "RAY_gcs_rpc_server_reconnect_timeout_s": "5"},
+             # As `RaySession.start` sets them, which comes too late where Ray is imported before.
+             "RAY_grpc_client_keepalive_time_ms": "5000",
+             "RAY_grpc_client_keepalive_timeout_ms": "5000"},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     try:
@@ -145,7 +147,8 @@ def test_when_the_head_of_the_cluster_dies_what_was_finished_stays_and_a_resume_
     assert driver.returncode != 0, "a driver without a cluster must not look as if it had ended"
     assert time.monotonic() - started < 300
     before = read_trials(out).set_index("trial_key")["started_at"].to_dict()
-    assert 8 <= len(before) < TRIALS
+    assert 2 <= len(before) < TRIALS
+    assert "the head of the Ray cluster has not answered for 30 s" in driver.stderr
     run_here(loaded(tmp_path, **CHANGES), out, resume=True)
     after = read_trials(out).set_index("trial_key")["started_at"].to_dict()
     assert before.items() <= after.items()

@@ -67,7 +67,13 @@ def run_here(study: Study, out: Path, trials: int | None = None, **options: Any)
 
 def rows_of(out: Path, ignore: list[str] | None = None) -> list[dict[str, Any]]:
     frame = read_trials(out).drop(columns=PROVENANCE if ignore is None else ignore)
-    return frame.sort_values("trial_key").to_dict("records")
+    rows = frame.sort_values("trial_key").to_dict("records")
+    return [{str(name): _none(value) for name, value in row.items()} for row in rows]
+
+
+def _none(value: Any) -> Any:
+    """Return None for a number that is missing: NaN equals nothing, not even itself."""
+    return None if isinstance(value, float) and value != value else value  # noqa: PLR0124
 
 
 def digest(out: Path) -> str:

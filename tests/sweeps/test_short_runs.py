@@ -142,7 +142,9 @@ def test_who_misses_a_limit_goes_behind_who_meets_all(tmp_path):
     assert best[0] == best[1], "cheap ones that are too slow would have driven it out"
 
 
-@pytest.mark.parametrize("cut", [1, 13, 29, 51])
+@pytest.mark.parametrize(
+    "cut", [13, *(pytest.param(at, marks=pytest.mark.slow) for at in (1, 29, 51))]
+)
 def test_an_interrupted_study_is_judged_as_an_undisturbed_one(tmp_path, monkeypatch, cut):
     study, out = loaded(tmp_path, **PRUNED), tmp_path / "out"
     run_here(study, tmp_path / "whole")
@@ -166,6 +168,7 @@ def test_an_interrupted_study_is_judged_as_an_undisturbed_one(tmp_path, monkeypa
     assert digest(out) == digest(tmp_path / "whole")
 
 
+@pytest.mark.slow  # the default suite cuts it off in its own process, above
 def test_a_killed_driver_loses_nothing_and_repeats_no_row(tmp_path):
     study, out = written(tmp_path, **PRUNED), tmp_path / "out"
     for _ in range(3):
