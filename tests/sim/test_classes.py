@@ -128,7 +128,8 @@ def test_a_flood_does_not_drown_the_others() -> None:
         for name, result in (("fair", fair), ("fcfs", first))
     }
     # requests take 10 ms, and it is served every other time: a queue of its own with load 0.4
-    assert by_class["fair"] < 40 < 300 < by_class["fcfs"]
+    assert by_class["fair"] < 40
+    assert by_class["fcfs"] > 300
     assert facts(fair) == facts(simulate(scenario(classes)))
 
 

@@ -8,7 +8,8 @@ from hermes.errors import InputError
 from hermes.scenario import build_scenario
 from hermes.sim import simulate
 from hermes.sim.deployment import resolve
-from tests.sim.operations.cases import facts, require_laws
+from hermes.workload import build_workload
+from tests.sim.operations.cases import assert_steps_do_not_matter, facts, require_laws
 
 LINEAR = {"linear": {"step_us": 1000, "token_us": 5, "context_token_ns": 0}}
 
@@ -134,3 +135,22 @@ def test_what_cannot_be_is_refused(client: dict[str, object], words: list[str]) 
         resolve(scenario(**client))
     for word in words:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize("mode", ["expected", "sampled"])
+@pytest.mark.parametrize("num_gpu_blocks_override", [60, 1000])
+def test_drafts_are_lost_with_their_replica(mode: str, num_gpu_blocks_override: int) -> None:
+    plan = scenario(
+        replicas=2,
+        max_num_seqs=8,
+        num_gpu_blocks_override=num_gpu_blocks_override,
+        failures=FAILING,
+        retry={"max": 3, "resume": True},
+        speculative_config={
+            "num_speculative_tokens": 3,
+            "acceptance_rate": 0.7,
+            "mode": mode,
+        },
+    )
+    requests = build_workload(plan.workload, tuple(plan.pipelines), plan.seed)
+    assert_steps_do_not_matter(resolve(plan), requests)
