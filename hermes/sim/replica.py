@@ -348,6 +348,7 @@ class Replica(ReplicaTiers):
         """
         now, engine = self._env.now, self.engine
         self._fall_silent()
+        self._forget_loads()
         latest = self._latest_tokens(self._drop_step(now))
         lost = []
         for lane, tick in enumerate(latest):

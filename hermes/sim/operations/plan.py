@@ -182,10 +182,8 @@ def _check_changes(spec: LlmClientSpec) -> None:
     """Refuse what replicas that come and go cannot be, and outages of some that are not there."""
     if spec.batching == "vllm":
         raise InputError("vLLM's scheduler cannot be stopped by failures or autoscale", "batching")
-    together = {"kv_tiers": bool(spec.kv_tiers), "data_parallel_size": spec.data_parallel_size > 1}
-    for field, used in together.items():
-        if used:
-            raise InputError("not modelled together with failures or autoscale", field)
+    if spec.data_parallel_size > 1:
+        raise InputError("not modelled together with failures or autoscale", "data_parallel_size")
     scale = spec.autoscale
     if scale is not None and not scale.min <= spec.replicas <= scale.max:
         raise InputError(
