@@ -36,6 +36,12 @@ def whole(case: Case, draw: st.DataObject) -> Deployment:
     return operated(plan, chat=draw.draw(operations(case.replicas)))
 
 
+def drawn(data: st.DataObject, batching: str) -> Case:
+    """A case whose requests do not preempt each other for ever."""
+    case = data.draw(cases(batching))
+    return replace(case, bounds=replace(case.bounds, reserve_full_prompt=True))
+
+
 def requests_of(case: Case) -> Workload:
     return workload(case.requests, case.priority, case.prefixes)
 
@@ -59,12 +65,12 @@ def test_hand_overs_from_and_to_lost_replicas(data: st.DataObject) -> None:
 
 
 def check_whole(data: st.DataObject) -> None:
-    case = data.draw(cases(data.draw(st.sampled_from(BATCHING))))
+    case = drawn(data, data.draw(st.sampled_from(BATCHING)))
     assert_steps_do_not_matter(whole(case, data), requests_of(case))
 
 
 def check_in_flight(data: st.DataObject) -> None:
-    case = data.draw(cases("chunked"))
+    case = drawn(data, "chunked")
     case = replace(case, bounds=replace(case.bounds, prefill_schedule_interval=1))
     plan = whole(case, data)
     (client,) = plan.clients
@@ -74,7 +80,7 @@ def check_in_flight(data: st.DataObject) -> None:
 
 
 def check_hand_overs(data: st.DataObject) -> None:
-    case = data.draw(cases("chunked"))
+    case = drawn(data, "chunked")
     room = case.bounds.num_blocks * case.bounds.block_size
     (client,) = deployment(bounds=case.bounds, costs=COSTS[case.cost]()).clients
     client = replace(client, kv_bytes_per_token=data.draw(st.sampled_from([0, 10**5, 10**8])))
@@ -104,6 +110,6 @@ def test_many_of_them(data: st.DataObject) -> None:
 @QUICK
 @given(st.data())
 def test_the_same_run_twice_is_the_same(data: st.DataObject) -> None:
-    case = data.draw(cases("chunked"))
+    case = drawn(data, "chunked")
     plan, requests = whole(case, data), requests_of(case)
     assert facts(run(plan, requests)) == facts(run(plan, requests))
