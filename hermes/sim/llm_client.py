@@ -15,6 +15,7 @@ from hermes.costs.memory import (
     num_gpu_blocks,
     resolve_dtype,
     resolve_kv_dtype,
+    weight_bytes_per_device,
 )
 from hermes.costs.step import StepCost
 from hermes.errors import InfeasibleError, InputError
@@ -23,6 +24,7 @@ from hermes.scenario.scenario import Scenario
 from hermes.sim.batching import BATCHING, BatchingPolicy
 from hermes.sim.limits import EngineLimits
 from hermes.sim.looking import looked_up
+from hermes.sim.operations.plan import OperationsPlan, plan_operations
 from hermes.sim.queues import QUEUE_ORDERS, QueueOrder
 from hermes.sim.speculation.plan import (
     DraftModel,
@@ -68,6 +70,7 @@ class ClientPlan:
     speculation: SpeculationPlan | None = None
     kv: KvUse | None = None  # of memory tiers; None: it uses none
     quality: Mapping[str, float] | None = None  # share of right answers, by difficulty class
+    operations: OperationsPlan | None = None
 
     @property
     def devices(self) -> int:
@@ -125,6 +128,8 @@ def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | Non
         )
     _check_pipeline(spec, model)
     hop = stage_hop(device, spec.pipeline_parallel_size, spec.tensor_parallel_size)
+    weights = weight_bytes_per_device(model, dtype, spec.tensor_parallel_size)
+    operations = plan_operations(spec, weights * spec.tensor_parallel_size)
     price = spec.usd_per_device_hour
     return ClientPlan(
         name=name,
@@ -134,7 +139,7 @@ def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | Non
         dtype=dtype,
         kv_dtype=kv_dtype,
         tensor_parallel_size=spec.tensor_parallel_size,
-        replicas=spec.replicas * spec.data_parallel_size,
+        replicas=spec.autoscale.max if spec.autoscale else spec.replicas * spec.data_parallel_size,
         data_parallel_size=spec.data_parallel_size,
         limits=limits,
         batching=batching,
@@ -151,6 +156,7 @@ def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | Non
         hop_seconds_per_token=_ACTIVATION_BYTES * model.hidden_size * hop.seconds_per_byte,
         kv=plan_kv_use(spec, model, kv_dtype, batching),
         quality=_quality(spec, scenario.workload.difficulty),
+        operations=operations,
     )
 
 
