@@ -9,23 +9,19 @@ overlap of communication with computation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
-
 from hermes.catalog import Device, Model
 from hermes.costs.chip import Chip, compute_dtype
-from hermes.costs.constants import Laws, find_laws, latent_dtype
+from hermes.costs.constants import Laws, find_laws
 from hermes.costs.law import Law
 from hermes.costs.memory import resolve_dtype
 from hermes.costs.operators import Attention, Experts, Linear, PassOperators, pass_operators
+from hermes.costs.pass_calls import attention_kind, pass_calls
 from hermes.costs.pass_cost import ALIGNED_ABOVE, ALIGNMENT
 from hermes.costs.provenance import Part, StepShape
 from hermes.costs.spread import DEVIATION, law_error
 from hermes.costs.step import Spread
 
 __all__ = ["Roofline"]
-
-_Call = tuple[str, tuple[str, str], Callable[[], float]]
 
 _LOGIT_BYTES = 4.0
 
@@ -183,7 +179,7 @@ class Roofline:
     def parts(self, shape: StepShape) -> tuple[Part, ...]:
         """Return the operators of a pass, with where the time of each comes from."""
         found = []
-        for operator, (law, dtype), seconds in self._calls(shape):
+        for operator, (law, dtype), seconds in pass_calls(self, shape):
             took = seconds()
             origin = self._origin(law, dtype)
             if took > 0:
@@ -193,38 +189,6 @@ class Roofline:
     def _origin(self, operator: str, dtype: str) -> str:
         """Return where the time of the operator just asked for came from."""
         return "roofline" if self._laws.find(operator, dtype).calibrated else "uncalibrated"
-
-    def _calls(self, shape: StepShape) -> Iterator[_Call]:
-        """Yield what a pass calls: its name, the law of its time, and what returns the time."""
-        operators, decodes, fresh = self.operators, shape.decodes, shape.prefill_tokens
-        tokens = decodes + fresh
-        for each in operators.linears:
-            yield "linear", ("linear", each.dtype), partial(self.linear, tokens, each)
-        routed = operators.experts
-        if routed is not None:
-            every = tokens * operators.data_parallel_size
-            yield "experts", ("experts", routed.dtype), partial(self.experts, every, routed)
-            group = operators.group * operators.data_parallel_size
-            yield "exchange", ("allreduce", str(group)), partial(self.exchanges, every)
-        # assumed on every device: known as well as what stands beside it
-        beside = ("linear", operators.head.dtype)
-        yield "element-wise", beside, partial(self.elementwise, tokens)
-        reduced = ("allreduce", str(operators.group))
-        yield "all-reduce", reduced, partial(self.allreduces, tokens)
-        yield "LM head", beside, partial(self.row_seconds, decodes or 1)
-        each_attention = operators.attention[0]
-        keys = shape.decode_context + decodes
-        yield (
-            "decode attention",
-            self._attention_kind("decode", each_attention),
-            partial(self.decode_seconds, decodes, keys),
-        )
-        keys = shape.prefill_context + fresh
-        yield (
-            "prefill attention",
-            self._attention_kind("prefill", each_attention),
-            partial(self.prefill_seconds, fresh, keys, shape.prefill_pairs),
-        )
 
     # -- single operators -----------------------------------------------------------------------
 
@@ -283,7 +247,7 @@ class Roofline:
         return self._laws.find(*self._attention_kind("decode", each))
 
     def _attention_kind(self, kind: str, each: Attention) -> tuple[str, str]:
-        return _attention_kind(kind, each, self.operators)
+        return attention_kind(kind, each, self.operators)
 
     def _prefill_terms(self, each: Attention) -> tuple[float, ...]:
         """Return the coefficients of prefill attention in one kind of layer, constants folded in.
@@ -321,17 +285,9 @@ def _kinds(operators: PassOperators) -> list[tuple[str, str]]:
     """Return the kinds of operator whose laws decide whether a pass is calibrated."""
     kinds = [("linear", each.dtype) for each in (*operators.linears, operators.head)]
     for each in operators.attention:
-        kinds += [_attention_kind(kind, each, operators) for kind in ("prefill", "decode")]
+        kinds += [attention_kind(kind, each, operators) for kind in ("prefill", "decode")]
     if operators.experts is not None:
         kinds.append(("experts", operators.experts.dtype))
     if operators.group > 1:
         kinds.append(("allreduce", str(operators.group)))
     return list(dict.fromkeys(kinds))
-
-
-def _attention_kind(kind: str, each: Attention, operators: PassOperators) -> tuple[str, str]:
-    """Return the operator and the data type whose law is that of some attention."""
-    if not each.latent_rank:
-        return kind, each.kv_dtype
-    weights = operators.projections[0].dtype if operators.projections else ""
-    return f"mla_{kind}", latent_dtype(weights, each.kv_dtype)

@@ -313,3 +313,27 @@ def test_latent_attention_of_other_sizes_is_extrapolated(shared_data):
 def test_modules_are_no_operator_of_a_table_of_one_s_own(tmp_path):
     with pytest.raises(InputError, match="unknown operator 'mla_decode'"):
         joined(tmp_path, HEADER + "mla_decode,bf16,h100,16,4096,4096,40\n")
+
+
+def test_the_parts_of_a_step_are_the_whole_of_it(tmp_path):
+    text = "operator,dtype,tokens,width,n,k,latency_us\n"
+    text += "linear,bf16,16,,4096,4096,40\nlinear,bf16,64,,4096,4096,44\n"
+    text += "".join(
+        f"{kind},bf16,{tokens},{width},,,{time}\n"
+        for kind, width in (("norm", 4096), ("activation", 14336), ("rope", 5120))
+        for tokens, time in ((1, 5), (4096, 60))
+    )
+    table = joined(tmp_path, text + "embedding,bf16,64,4096,,,6\n")
+    shape = StepShape(16, 16_000, 48, 0, 48 * 49 // 2)
+    whole = (
+        table.token_seconds(64)
+        + table.row_seconds(16)
+        + table.decode_seconds(16, 16_016)
+        + table.prefill_seconds(48, 48, shape.prefill_pairs)
+    )
+    parts = table.parts(shape)
+    assert sum(part.seconds for part in parts) == pytest.approx(whole)
+    origins = {part.operator: part.origin for part in parts}
+    assert origins["embedding"] == "measured"
+    assert origins["element-wise"] == "interpolated"
+    assert origins["decode attention"] == "roofline"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,14 +12,7 @@ from hermes.costs.provenance import ORIGINS, StepShape
 from hermes.errors import InfeasibleError
 from hermes.scenario.loading import build_scenario
 from hermes.sim import simulate
-from hermes.sim.clock import Clock
-from hermes.sim.coordinator import Coordinator
-from hermes.sim.deployment import resolve
-from hermes.sim.fleet import RunOptions, start_replicas
-from hermes.sim.request_log import RequestLog
 from hermes.sim.step_log import StepLog, step_shapes
-from hermes.sim.ways import build_ways
-from hermes.workload import build_workload
 
 
 def scenario(requests=40, **client):
@@ -39,21 +34,24 @@ def shares(requests=40, **client):
     return {origin: summary[f"cost_share.{origin}"] for origin in ORIGINS}
 
 
-def logged(asked):
-    """Run a scenario by hand; return the replicas and the rows that their logs hold."""
-    from hermes.sim.fleet import build_network
+@pytest.fixture
+def logged(monkeypatch):
+    """Return what simulates a scenario and gives its replicas and the rows of their logs."""
+    simulation = importlib.import_module("hermes.sim.simulation")
+    begin, started = simulation.start_replicas, []
 
-    env, deployment = Clock(initial_time=0), resolve(asked)
-    workload = build_workload(asked.workload, tuple(asked.pipelines), asked.seed, None)
-    names = tuple(deployment.pipelines[name].stage_names for name in workload.pipeline_names)
-    coordinator = Coordinator(env, workload, RequestLog(workload, names), 0, None)
-    pools = start_replicas(env, deployment, coordinator, RunOptions(), asked.seed)
-    network = build_network(env, deployment)
-    ways, _ = build_ways(network, asked, deployment, workload, coordinator, pools)
-    coordinator.start(ways)
-    env.run()
-    replicas = [replica for pool in pools.values() for replica in pool]
-    return replicas, StepLog.rows(replica.step_log for replica in replicas).tolist()
+    def start(*arguments):
+        pools = begin(*arguments)
+        started.extend(replica for pool in pools.values() for replica in pool)
+        return pools
+
+    monkeypatch.setattr(simulation, "start_replicas", start)
+
+    def run(asked):
+        simulate(asked)
+        return started, StepLog.rows(replica.step_log for replica in started).tolist()
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -66,12 +64,12 @@ def logged(asked):
         {"num_gpu_blocks_override": 100, "max_model_len": 1400},
     ],
 )
-def test_every_step_is_in_the_log(client):
+def test_every_step_is_in_the_log(client, logged):
     replicas, rows = logged(scenario(**client))
     assert sum(row[5] for row in rows) == sum(replica.steps for replica in replicas)
 
 
-def test_the_log_holds_what_the_steps_cost():
+def test_the_log_holds_what_the_steps_cost(logged):
     """With costs that are linear in the batch, the log gives the busy time to the tick."""
     costs = {"linear": {"step_us": 900, "token_us": 7, "context_token_ns": 11}}
     replicas, rows = logged(scenario(costs=costs))

@@ -113,6 +113,11 @@ class TablePass(Roofline):
         kept, self._prefill_ratios = self._prefill_ratios, {}  # so that they are looked up
         self.provenance.worst = MEASURED
         found = super().parts(shape)
+        tokens = shape.decodes + shape.prefill_tokens
+        if ("embedding", "bf16") in self._grids:
+            width = self.operators.head.k
+            seconds = self.call_seconds("embedding", "bf16", width, tokens)
+            found += (Part("embedding", self._origin("elementwise", "bf16"), seconds),)
         self._prefill_ratios = kept
         return found
 
