@@ -57,6 +57,8 @@ class PipelinedReplica(Replica):
         shape: Its stages.
     """
 
+    one_batch_at_a_time = False
+
     def __init__(
         self,
         env: Clock,

@@ -9,6 +9,7 @@ from then on, which is where it would have been seen.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from simpy import Event
 
@@ -38,6 +39,9 @@ class Replica(ReplicaTiers):
         setup: What it is made of.
         listener: Hears what becomes of its sequences.
     """
+
+    one_batch_at_a_time: ClassVar[bool] = True
+    """Whether a step begins when the one before has ended, and no other replica has a say."""
 
     def __init__(
         self,
@@ -69,7 +73,8 @@ class Replica(ReplicaTiers):
         self._batch = Batch()
         self._alone = Batch(repeatable=True)
         self._direct = (
-            setup.fast_forward
+            self.one_batch_at_a_time
+            and setup.fast_forward
             and setup.observer is None
             and type(setup.engine) is Engine
             and setup.policy.lets_decodes_run
@@ -123,12 +128,18 @@ class Replica(ReplicaTiers):
 
     def _go_on(self) -> None:
         """Begin the next step, once all else of this tick has happened."""
-        if not self.engine.has_work:
-            self._idle = True
-        elif self._env.more_now():
-            self._begins.set(0, self._begin)
-        else:
-            self._step()
+        if self._env.more_now():
+            if self.engine.has_work:
+                self._begins.set(0, self._begin)
+            else:
+                self._idle = True
+        elif not (self._direct and self._step_alone()):
+            if not self.engine.has_work:
+                self._idle = True
+            elif self.one_batch_at_a_time:
+                self._step_formed()
+            else:
+                self._step()
 
     def _wake(self) -> None:
         """Begin a step once all else of this tick has happened."""
@@ -143,8 +154,11 @@ class Replica(ReplicaTiers):
 
     def _step(self) -> None:
         """Begin a step, if anything can run."""
-        if self._direct and self._step_alone():
-            return
+        if not (self._direct and self._step_alone()):
+            self._step_formed()
+
+    def _step_formed(self) -> None:
+        """Begin a step of the batch that the policy forms, if anything can run."""
         batch = self._batch = self._form()
         if not (batch.decodes or batch.prefills):
             self._idle = True  # all that waits, waits for KV to come or go
@@ -193,7 +207,11 @@ class Replica(ReplicaTiers):
         decodes = self._alone.decodes
         self.computed_tokens += decodes * steps
         self._note_steps((decodes, self.engine.decoding.context, 0, 0, 0, steps))
-        self._log_gaps(self._alone, steps)
+        block = self._block
+        if len(block) == 1 and not (self._stalled or self.engine.doomed):
+            self._log((block[0][1], block[0][2], steps, decodes))
+        else:
+            self._log_gaps(self._alone, steps)
         self._block_steps = 0
         if self._early_blocks:
             self._return_early_blocks()
