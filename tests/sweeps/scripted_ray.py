@@ -122,8 +122,10 @@ class Script:
 
     # --- The script -------------------------------------------------------------------------------
 
-    def _start(self, setup: Any, trials: tuple[Any, ...], board: Any, number: int) -> Task:
-        del board
+    def _start(
+        self, driver: str, setup: Any, trials: tuple[Any, ...], board: Any, number: int
+    ) -> Task:
+        del driver, board
         waits = self.rng.choice([0.0, 0.0, 0.1, 3.0])
         node = self.rng.choice(sorted(self.living))
         fate = self._fate(trials)

@@ -73,7 +73,10 @@ class World:
             patch.setattr(f"ray.{name}", self._call(name))
 
     def _call(self, name: str) -> Any:
-        return lambda *args, **options: getattr(self.script, name)(*args, **options)
+        def call(*args: Any, **options: Any) -> Any:
+            return getattr(self.script, name)(*args, **options)  # of the script as it is then
+
+        return call
 
     @contextlib.contextmanager
     def _executor(self, study: Any, options: Any) -> Any:
