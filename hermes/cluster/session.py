@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hermes.cluster.token import require_token
 from hermes.cluster.versions import require_same_everywhere
 from hermes.errors import HermesError, InputError
 
@@ -74,6 +75,8 @@ class RaySession:
         """
         for name, value in (_QUIET | _PATIENCE).items():
             os.environ.setdefault(name, value)
+        if address is None:
+            require_token()
         import ray
 
         if ray.is_initialized():
