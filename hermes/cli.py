@@ -7,6 +7,7 @@ but something failed; 2 the input is wrong; 130 interrupted, with all finished w
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -251,12 +252,17 @@ def sweep(
     report: Annotated[
         bool, typer.Option("--report/--no-report", help="Write the report at the end.")
     ] = True,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Run a study that asks for very many trials, or much.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Run a study: try many deployments, keep every result, report the best."""
-    from hermes.sweeps import load_study, run_study
+    from hermes.sweeps import load_study, require_allowed, run_study
 
     loaded = load_study(study, overrides)
+    if not yes:
+        require_allowed(loaded, trials)
     folder = out or str(Path("runs") / loaded.name)
     outcome = run_study(
         loaded,
@@ -269,9 +275,8 @@ def sweep(
         mirror=mirror,
     )
     if outcome.interrupted:
-        typer.echo(
-            f"interrupted; finish with: hermes sweep {study} --out {folder} --resume", err=True
-        )
+        command = _resume_command(study, folder, overrides, address, trials)
+        typer.echo(f"interrupted; finish with: {command}", err=True)
         raise typer.Exit(outcome.exit_code or 1)
     if report:
         from hermes.results import write_report
@@ -282,6 +287,17 @@ def sweep(
             typer.echo(f"\nreport: {paths['html']}")
     if outcome.failed:
         raise typer.Exit(1)
+
+
+def _resume_command(
+    study: str, folder: str, overrides: list[str], address: str | None, trials: int | None
+) -> str:
+    """Return what to type into a shell to finish a study, whatever its names are."""
+    words = ["hermes", "sweep", f"--out={folder}", "--resume"]
+    words += [f"--set={override}" for override in overrides]
+    words += [] if address is None else [f"--address={address}"]
+    words += [] if trials is None else [f"--trials={trials}"]
+    return shlex.join([*words, "--", study])
 
 
 @app.command()
