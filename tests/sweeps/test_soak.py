@@ -21,6 +21,7 @@ import pytest
 
 from hermes.results import read_trials
 from tests.cluster.heads import ROOT, processes_of, stop_all_of
+from tests.sweeps.drivers import parts
 from tests.sweeps.small_study import STUDY, loaded, rows_of, run_here, written
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -93,11 +94,12 @@ def test_faults_for_a_long_time_lose_double_and_change_nothing(tmp_path):
     scratch = tempfile.mkdtemp(prefix="hn-")
     try:
         while time.monotonic() < end:
+            before = parts(out)
             driver, life = start(study, out, scratch), Life()
             until = time.monotonic() + rng.uniform(0.3, 0.5) * max(SECONDS, 60)
             while time.monotonic() < min(until, end) and driver.poll() is None:
                 time.sleep(rng.uniform(0.5, 2.0))
-                if driver.poll() is None and (out / "trials").exists():
+                if driver.poll() is None and parts(out) > before + 2:  # its workers are there
                     life.look(driver.pid, scratch)
                     workers += kill_a_worker(scratch, rng)
             if driver.poll() is None and rng.random() < 0.4:
