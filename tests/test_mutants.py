@@ -56,7 +56,7 @@ MUTANTS = [
         "results/files.py",
         "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK",
         "os.O_RDONLY | os.O_NONBLOCK",
-        FOLDER,
+        "test_security.py::test_a_link_in_the_place_of_study_json_is_not_followed",
     ),
     Mutant(
         "no lock",

@@ -15,8 +15,11 @@ from tests.sweeps.small_study import SPACE_SIZE, digest, loaded, run_here, writt
 SLOW = {"set": {"clients.chat.batching": "tests.sweeps.misbehaving:Slow"}}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)],
-                         ids=["SIGINT", "SIGTERM", "SIGHUP"])  # fmt: skip
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)],
+    ids=["SIGINT", "SIGTERM", "SIGHUP"],
+)
 def test_a_signal_to_stop_keeps_what_is_finished(tmp_path, number):
     out = tmp_path / "out"
     driver = start(written(tmp_path, **SLOW), out, rows_a_part=3)
