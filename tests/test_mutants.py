@@ -219,7 +219,7 @@ MUTANTS = [
         "sweeps/samplers.py",
         "return frozenset(trial.number for trial in finished if trial.number >= 0)",
         "return frozenset()",
-        "sweeps/test_samplers.py",
+        RUN,
     ),
     Mutant(
         "a second Ctrl-C waits",

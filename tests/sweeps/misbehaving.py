@@ -72,6 +72,15 @@ class Spins(Chunked):
                 time.sleep(0.01)
 
 
+class Deaf(Chunked):
+    """Never returns, whatever is raised in it."""
+
+    def form(self, engine):
+        while True:
+            with contextlib.suppress(BaseException):
+                time.sleep(0.01)
+
+
 class IgnoresItsAlarm(Chunked):
     """Never returns, and no alarm wakes it: as code in C that does not look up."""
 

@@ -223,10 +223,13 @@ class WithZombies:
     def __init__(self, pool: Any, script: Script) -> None:
         self._pool = pool
         self._script = script
+        self._waits = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pool, name)
 
     def wait(self, timeout_s: float) -> list[dict[str, Any]]:
+        self._waits += 1
+        assert self._waits < _ENOUGH, f"seed {self._script.seed}: the study does not end"
         rows = self._pool.wait(timeout_s)
         return [*rows, *self._script.zombies()]
