@@ -137,7 +137,7 @@ def bits(value: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "schedules", [40, pytest.param(2000, marks=pytest.mark.slow)], ids=["few", "many"]
+    "schedules", [25, pytest.param(2000, marks=pytest.mark.slow)], ids=["few", "many"]
 )
 def test_no_schedule_loses_doubles_or_changes_a_row(tmp_path, schedules):
     study = loaded(tmp_path, **CHANGES)
