@@ -38,6 +38,12 @@ class Tally:
     offered: int = 0
     finished: int = 0
 
+    def add(self, other: Tally) -> None:
+        """Count what another evaluation cost as well."""
+        self.simulations += other.simulations
+        self.offered += other.offered
+        self.finished += other.finished
+
     @property
     def saved(self) -> float:
         """Share of the requests that did not have to be simulated."""
@@ -124,8 +130,10 @@ class Runner:
         The answer is that of the whole simulation, not an estimate of it.
         """
         slo, size = self.scenario.slo, len(workload.arrival_ticks)
-        if slo.tpot_ms is not None and not pipelines_are_calls(self.deployment, workload):
-            # What a token of an answer took is known when all stages are: nothing to stop at.
+        later = slo.tpot_ms is not None and not pipelines_are_calls(self.deployment, workload)
+        if later or self.scenario.classes:
+            # What a token of an answer took is known when all stages are, and which SLO a request
+            # has is known to its class: nothing to stop at.
             requests = self.run(seed, workload).requests.between(skip, None)
             good = int(np.count_nonzero(good_requests(requests, slo)))
             return good >= needed(slo.attainment, size - skip)

@@ -64,11 +64,13 @@ def _others() -> list[Metric]:
         Metric("slo_attainment", "", "maximize", "share of all requests that met the SLO"),
         Metric("output_throughput_per_device", "tok/s", "maximize", "output tokens/s per device"),
         Metric("tokens_per_s_per_user", "tok/s", "maximize", "interactivity: 1000 / mean tpot_ms"),
-        Metric("cost_per_hour", "USD/h", "minimize", "price of all devices for an hour"),
+        Metric("cost_per_hour", "USD/h", "minimize", "price of the devices there, for an hour"),
         Metric("cost_per_million_output_tokens", "USD", "minimize", "price of 1M output tokens"),
         Metric("cost_per_million_tokens", "USD", "minimize", "price of 1M prompt + output tokens"),
-        Metric("devices", "", "minimize", "devices of all clients"),
+        Metric("devices", "", "minimize", "devices of all clients, on average"),
+        Metric("device_hours", "h", "minimize", "time that devices were there, over all of them"),
         Metric("utilization", "", "maximize", "share of time the replicas computed"),
+        Metric("availability", "", "maximize", "share of the time that replicas did serve"),
         Metric("requests", "", "maximize", "requests in the workload"),
         Metric("completed", "", "maximize", "requests that passed all their stages"),
         Metric(
@@ -77,7 +79,9 @@ def _others() -> list[Metric]:
             "maximize",
             "requests completed by the end of arrivals, where the workload's limit has a duration",
         ),
-        Metric("rejected", "", "minimize", "requests that no replica could ever serve"),
+        Metric("rejected", "", "minimize", "requests that nobody took, or took in time"),
+        Metric("failed", "", "minimize", "requests lost with a replica after they had begun"),
+        Metric("retries", "", "minimize", "times a request began again on another replica"),
         Metric("preemptions", "", "minimize", "times a sequence lost its KV blocks"),
         Metric("duration_s", "s", "minimize", "first arrival to last end"),
         Metric("prompt_tokens", "tok", "maximize", "prompt tokens of the answers' calls"),
@@ -94,9 +98,41 @@ def _others() -> list[Metric]:
             "energy of the devices for 1M output tokens",
         ),
         Metric("power_w", "W", "minimize", "mean power of all devices"),
+        Metric("co2_g_per_request", "g", "minimize", "CO2 equivalents of a request's energy"),
+        Metric(
+            "co2_g_per_million_output_tokens",
+            "g",
+            "minimize",
+            "CO2 equivalents of the energy for 1M output tokens",
+        ),
+        Metric(
+            "co2_g_per_million_tokens",
+            "g",
+            "minimize",
+            "CO2 equivalents of the energy for 1M prompt + output tokens",
+        ),
         Metric("answer_quality", "", "maximize", "share of answers that are right"),
     ]
 
 
-METRICS = MappingProxyType({metric.name: metric for metric in [*_latencies(), *_others()]})
+_ORIGINS: tuple[tuple[str, Direction, str], ...] = (
+    ("measured", "maximize", "that was measured, just so"),
+    ("interpolated", "maximize", "that lies between measurements"),
+    ("extrapolated", "minimize", "that lies outside of measurements"),
+    ("roofline", "maximize", "by laws that were fitted on the device"),
+    ("uncalibrated", "minimize", "by laws that were not fitted on the device"),
+    ("given", "maximize", "that the scenario gives"),
+)
+
+
+def _origins() -> list[Metric]:
+    return [
+        Metric(f"cost_share.{origin}", "", better, f"share of the devices' busy time {meaning}")
+        for origin, better, meaning in _ORIGINS
+    ]
+
+
+METRICS = MappingProxyType(
+    {metric.name: metric for metric in [*_latencies(), *_others(), *_origins()]}
+)
 """All metrics by name."""

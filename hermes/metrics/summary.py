@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hermes.metrics.catalog import METRICS
 from hermes.metrics.gap_ranks import describe_gaps
 from hermes.metrics.gaps import TokenGaps
 from hermes.metrics.quantiles import describe
@@ -15,25 +16,28 @@ from hermes.metrics.requests import RequestColumns
 from hermes.metrics.stages import PARTS
 from hermes.metrics.window import window_metrics
 from hermes.scenario.scenario import SloSpec
-from hermes.scenario.units import TICKS_PER_MILLISECOND, TICKS_PER_SECOND
+from hermes.scenario.units import JOULES_PER_KWH, TICKS_PER_MILLISECOND, TICKS_PER_SECOND
 
 __all__ = ["FleetUse", "Number", "good_requests", "summarize"]
 
 Number = float | int | None
 
-_JOULES_PER_KWH = 3.6e6
+_COST_SHARES = tuple(name for name in METRICS if name.startswith("cost_share."))
 
 
 @dataclass(frozen=True, slots=True)
 class FleetUse:
-    """What the replicas did, and what they cost."""
+    """What the replicas did, and what they cost; how many there were on average."""
 
-    devices: int
+    devices: float
     usd_per_hour: float | None  # None where a device has no price
-    replicas: int
+    replicas: float
     steps: int
     busy_ticks: int
     joules: float | None = None  # None where a device has no TDP
+    co2_grams: float | None = None  # None where the grid's intensity is not given
+    cost_shares: Mapping[str, float] | None = None  # of busy time, by where its cost is from
+    availability: float = 1.0  # share of the time that replicas were to serve, and did
 
 
 def summarize(
@@ -71,19 +75,32 @@ def summarize(
     result |= _rates(requests, good, fleet)
     output = int(requests.generated_tokens[done].sum())
     result |= _energy(int(np.count_nonzero(done)), output, result["duration_s"], fleet)
+    result |= _carbon(result, fleet.co2_grams)
     known = requests.right[done] >= 0
     result["answer_quality"] = float(requests.right[done][known].mean()) if known.any() else None
     result |= window_metrics(requests, window_ticks)
     mean_tpot = described["tpot_ms"]["mean"]
     result["tokens_per_s_per_user"] = 1000 / mean_tpot if mean_tpot else None
+    for name in _COST_SHARES:
+        shares = fleet.cost_shares
+        result[name] = shares[name.partition(".")[2]] if shares else None
     return result
 
 
 def good_requests(requests: RequestColumns, slo: SloSpec) -> NDArray[np.bool_]:
     """Return which of all requests met the SLO; one that was not completed did not.
 
-    One token has a TPOT of zero, as in vLLM.
+    One token has a TPOT of zero, as in vLLM. Classes of requests have SLOs of their own.
     """
+    if not requests.kind_slos:
+        return _meeting(requests, slo)
+    good = np.zeros(len(requests.arrival), np.bool_)
+    for number, own in enumerate(requests.kind_slos):
+        good |= requests.of_kind(number) & _meeting(requests, own)
+    return good
+
+
+def _meeting(requests: RequestColumns, slo: SloSpec) -> NDArray[np.bool_]:
     good = requests.completed.copy()
     arrival = requests.arrival
     limits = (
@@ -114,6 +131,7 @@ def _ms(ticks: NDArray[np.int64]) -> NDArray[np.float64]:
 def _rates(requests: RequestColumns, good: int, fleet: FleetUse) -> dict[str, Number]:
     done = requests.completed
     total, completed = len(done), int(np.count_nonzero(done))
+    failed = int(np.count_nonzero(requests.failed))
     prompt = int(requests.prompt_tokens[done].sum())
     output = int(requests.generated_tokens[done].sum())
     ticks = int(requests.finished.max() - requests.arrival.min()) if completed else 0
@@ -144,10 +162,14 @@ def _rates(requests: RequestColumns, good: int, fleet: FleetUse) -> dict[str, Nu
         "cost_per_million_output_tokens": price_per_million(output),
         "cost_per_million_tokens": price_per_million(prompt + output),
         "devices": fleet.devices,
+        "device_hours": fleet.devices * seconds / 3600,
         "utilization": busy_share,
+        "availability": fleet.availability,
         "requests": total,
         "completed": completed,
-        "rejected": total - completed,
+        "rejected": total - completed - failed,
+        "failed": failed,
+        "retries": int(requests.retries.sum()),
         "preemptions": int(requests.preemptions.sum()),
         "duration_s": seconds,
         "prompt_tokens": prompt,
@@ -166,8 +188,22 @@ def _energy(completed: int, output: int, seconds: Number, fleet: FleetUse) -> di
         if price is not None and seconds and completed
         else None,
         "energy_j_per_request": energy / completed if energy and completed else None,
-        "energy_kwh_per_million_output_tokens": energy / _JOULES_PER_KWH / output * 1e6
+        "energy_kwh_per_million_output_tokens": energy / JOULES_PER_KWH / output * 1e6
         if energy and output
         else None,
         "power_w": energy / seconds if energy and seconds else None,
+    }
+
+
+def _carbon(result: Mapping[str, Number], grams: float | None) -> dict[str, Number]:
+    """Return what a request and its tokens cost in CO2 equivalents."""
+
+    def per(amount: Number, unit: float = 1.0) -> Number:
+        return None if grams is None or not amount else grams / amount * unit
+
+    output, prompt = result["output_tokens"] or 0, result["prompt_tokens"] or 0
+    return {
+        "co2_g_per_request": per(result["completed"]),
+        "co2_g_per_million_output_tokens": per(output, 1e6),
+        "co2_g_per_million_tokens": per(prompt + output, 1e6),
     }

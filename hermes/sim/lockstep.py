@@ -45,6 +45,7 @@ class LockstepReplica(Replica):
     """One of several groups that step together; see `Replica`."""
 
     together: Lockstep
+    one_batch_at_a_time = False
 
     @property
     def could_join(self) -> bool:
@@ -113,7 +114,7 @@ class LockstepReplica(Replica):
             if self.engine.doomed:
                 take_out(self.engine)
         else:
-            self._finish_block(self._batch)
+            self._finish_block(self._batch, now)
 
 
 class Lockstep:

@@ -57,6 +57,8 @@ class PipelinedReplica(Replica):
         shape: Its stages.
     """
 
+    one_batch_at_a_time = False
+
     def __init__(
         self,
         env: Clock,
@@ -108,6 +110,17 @@ class PipelinedReplica(Replica):
             self._announce_prompts(batch, end)
         return True
 
+    def _drop_step(self, now: int) -> int:
+        """Let the batches in flight go; see `Replica`."""
+        self._in_flight.clear()
+        self.engine.in_flight = 0
+        self._stage_free = [now] * self._shape.stages
+        return now
+
+    def _latest_tokens(self, begun: int) -> list[int]:
+        del begun
+        return self._last_end
+
     def _may_form_nothing(self) -> bool:
         return bool(self._in_flight) or super()._may_form_nothing()
 
@@ -133,7 +146,9 @@ class PipelinedReplica(Replica):
         if batch.prefills:
             ticks = self._mixed_ticks(batch)
         else:
-            _, _, ticks = decode_block(self.costs, batch.decodes, engine.decoding.context, 1)
+            context = engine.decoding.context
+            _, _, ticks = decode_block(self.costs, batch.decodes, context, 1)
+            self._note_steps((batch.decodes, context, 0, 0, 0, 1))
         if engine.moved_tokens:
             ticks += self._move_ticks(engine.moved_tokens)
             engine.moved_tokens = 0

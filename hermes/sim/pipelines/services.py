@@ -81,8 +81,10 @@ class ServiceStep:
             return
         if self._policy is not None:
             station = self._choose(walk, self._policy)
-            yield from world.move(walk, station.place, service.size_bytes(walk))
-            submitted = world.env.now
+            there = world.moved(walk, station.place, service.size_bytes(walk))
+            if there is not None:
+                yield there
+                submitted = world.env.now
             station.submit(job)
             yield job.done
             place, server = station.place, station.index
@@ -92,9 +94,8 @@ class ServiceStep:
             place = server = -1
         walk.at = place
         queued, computed = job.started - submitted, world.env.now - job.started
-        world.leave(
-            walk, Visit(self._stage, begin, queued, computed, submitted - begin, 0, 0, server)
-        )
+        visit = Visit(self._stage, begin, queued, computed, submitted - begin, 0, 0, server)
+        walk.visits.append(visit)
         service.done(walk)
 
     def _choose(self, walk: Walk, policy: StationPolicy) -> Station:

@@ -12,7 +12,7 @@ from hermes.sim.coordinator import Coordinator
 from hermes.sim.network import FlowNetwork
 from hermes.sim.pipelines.draws import Draws
 from hermes.sim.pipelines.signal import Signal, Waitable
-from hermes.sim.pipelines.walk import Stopped, Visit, Walk
+from hermes.sim.pipelines.walk import Stopped, Walk
 from hermes.sim.topology import Topology
 from hermes.workload import Workload
 
@@ -55,6 +55,7 @@ class World:
         self._difficulty = difficulty
         self._network = network
         self._topology = topology
+        self.reaches_all = topology.reach == "all"
         self._numbers = count(len(workload))
         self._unshared: dict[tuple[int, int], tuple[int, float]] = {}
 
@@ -70,30 +71,31 @@ class World:
         """Return a number that no request, call or piece of a context has."""
         return next(self._numbers)
 
-    @property
-    def reaches_all(self) -> bool:
-        """Whether there is a path between any two places."""
-        return self._topology.reach == "all"
-
     def reaches(self, walk: Walk, place: int) -> bool:
         """Whether a walk's data could move to a place."""
         return place < 0 or walk.at < 0 or self._topology.reaches(walk.at, place)
 
     def move(self, walk: Walk, place: int, size_bytes: int) -> Steps:
-        """Let a walk's data flow to a place; what comes from outside, or goes there, is there.
+        """Let a walk's data flow to a place; see `moved`."""
+        there = self.moved(walk, place, size_bytes)
+        if there is not None:
+            yield there
 
-        A message that no link would notice takes the time it takes alone and shares nothing.
+    def moved(self, walk: Walk, place: int, size_bytes: int) -> Waitable | None:
+        """Return what to wait for until a walk's data is at a place; None where it is.
+
+        What comes from outside, or goes there, is there. A message that no link would notice takes
+        the time it takes alone and shares nothing.
         """
         source = walk.at
         if source < 0 or place < 0 or source == place:
-            return
+            return None
         if size_bytes <= _MESSAGE_BYTES:
-            yield self.env.timeout(self._alone(source, place, size_bytes))
-            return
+            return self.env.timeout(self._alone(source, place, size_bytes))
         path = self._topology.path(source, place)
         arrived = Signal()
         self._network.transfer(path, size_bytes, arrived.give)
-        yield arrived
+        return arrived
 
     def _alone(self, source: int, place: int, size_bytes: int) -> int:
         """Return the ticks of a transfer with nobody else about."""
@@ -110,10 +112,6 @@ class World:
         Raises:
             Stopped: nobody waits for it any more.
         """
-        if walk.stopped:
+        if walk.parent is not None and walk.stopped:
             raise Stopped
         return self.env.now
-
-    def leave(self, walk: Walk, visit: Visit) -> None:
-        """Note a stage that was passed."""
-        walk.visits.append(visit)

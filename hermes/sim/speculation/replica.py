@@ -70,6 +70,8 @@ class SpeculativeReplica(Replica):
             pairs += given * computed + given * (given + 1) // 2
             done += computed + chunk == sequence.target
         load = self._speculative.decoding.load() if batch.decodes else _NO_DECODES
+        if tokens:
+            self._note_steps((batch.decodes, load.decode_context, tokens, context, pairs, 1))
         return self._verify.ticks(
             load._replace(
                 prefill_tokens=tokens,
@@ -79,12 +81,12 @@ class SpeculativeReplica(Replica):
             )
         )
 
-    def _finish_block(self, batch: Batch) -> None:
+    def _finish_block(self, batch: Batch, now: int) -> None:
         engine = self._speculative
         drafts = engine.decoding.tokens - batch.decodes if batch.decodes else 0
         padding = sum(sequence.granted - tokens for sequence, tokens in batch.prefills)
         self.computed_tokens += drafts * self._block_steps + padding
-        super()._finish_block(batch)
+        super()._finish_block(batch, now)
         if engine.instant:
             self.gaps.add(0, 0, 1, engine.instant)
             engine.instant = 0
