@@ -114,7 +114,9 @@ def _profile(  # noqa: PLR0913, PLR0917  # the pieces that `profile` put togethe
     names = [each for each in FAMILIES if _wanted(request, each)]
     left = share * seconds - (time.monotonic() - begun)
     families = plan_families(names, models, reach, bench.peaks()) if names else ()
-    outcome = run_session(bench, families, journal, left, progress)
+    outcome = run_session(
+        bench, families, journal, left, progress, point_seconds=reach.point_seconds
+    )
     source = f"hermes profile on {machine.device_name}, {about['date']}"
     block = None if device else device_block(machine, outcome.peaks, journal.entries, source)
     rows = write_table(request.out / "table.csv", journal.entries, name, source)
