@@ -6,6 +6,7 @@ Routing is skewed: the load of the expert of rank r falls as r^-0.6, no token ch
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from hermes.profile.bench import Kernel
@@ -13,7 +14,7 @@ from hermes.profile.operators.elementwise import activate
 from hermes.profile.operators.operands import Operands, rotating
 from hermes.profile.point import Point
 
-__all__ = ["expert_kernels", "expert_loads"]
+__all__ = ["Routing", "expert_kernels", "expert_loads", "plan_routing", "routed"]
 
 _SKEW = 0.6
 
@@ -41,25 +42,58 @@ def expert_loads(tokens: int, top_k: int, experts: int, skewed: bool) -> list[in
     return loads
 
 
-def expert_kernels(point: Point, operands: Operands) -> list[Kernel]:
-    """Return the experts of one layer: gather, gate and up, activation, down, weighted sum."""
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Which token goes to which expert: rows sorted by expert, on the device."""
+
+    source: Any
+    """Token of every row."""
+    ends: Any
+    """Row after the last of every expert."""
+
+
+def plan_routing(
+    operands: Operands, tokens: int, top_k: int, experts: int, skewed: bool
+) -> Routing:
+    """Return a routing with the loads of `expert_loads`; no token goes to an expert twice."""
     torch = operands.torch
+    loads = expert_loads(tokens, top_k, experts, skewed)
+    ends = torch.tensor(loads, device=operands.device).cumsum(0).to(torch.int32)
+    return Routing(torch.arange(tokens * top_k, device=operands.device) % tokens, ends)
+
+
+def routed(inputs: Any, up: Any, down: Any, routing: Routing) -> Any:
+    """Return the routed experts of a layer: gather, gate and up, activation, down, sum.
+
+    Args:
+        inputs: (tokens, hidden).
+        up: (experts, hidden, 2 width).
+        down: (experts, width, hidden).
+        routing: Of the tokens.
+    """
+    import torch
+
+    product = torch.nn.functional.grouped_mm
+    inner = activate(product(inputs[routing.source], up, offs=routing.ends))
+    outputs = product(inner, down, offs=routing.ends)
+    return torch.zeros_like(inputs).index_add_(0, routing.source, outputs)
+
+
+def expert_kernels(point: Point, operands: Operands) -> list[Kernel]:
+    """Return the experts of one layer, their weights others every call."""
     names = ("tokens", "hidden", "width", "top_k", "experts")
     tokens, hidden, width, top_k, experts = (point[name] for name in names)
-    loads = expert_loads(tokens, top_k, experts, point.operator == "experts")
-    ends = torch.tensor(loads, device=operands.device).cumsum(0).to(torch.int32)
-    source = torch.arange(tokens * top_k, device=operands.device) % tokens
+    skewed = point.operator == "experts"
+    routing = plan_routing(operands, tokens, top_k, experts, skewed)
     inputs = operands.random(tokens, hidden)
     weights = operands.cold(experts, hidden * width * 3)
 
     def grouped(pool: Any) -> Any:
         up = pool[:, : 2 * hidden * width].view(experts, hidden, 2 * width)
         down = pool[:, 2 * hidden * width :].view(experts, width, hidden)
-        product = torch.nn.functional.grouped_mm
-        inner = activate(product(inputs[source], up, offs=ends))
-        outputs = product(inner, down, offs=ends)
-        return torch.zeros_like(inputs).index_add_(0, source, outputs)
+        return routed(inputs, up, down, routing)
 
-    skew = max(loads) * experts / (tokens * top_k)
+    busiest = max(expert_loads(tokens, top_k, experts, skewed))
+    skew = busiest * experts / (tokens * top_k)
     name = f"torch grouped_mm, busiest expert {skew:.2g} x the mean"
     return [Kernel(name, rotating(grouped, weights))]

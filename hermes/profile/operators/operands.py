@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,14 @@ class Operands:
         kind = dtype or torch.bfloat16
         values = torch.empty(shape, dtype=kind, device=self.device)
         return values.uniform_(-0.5, 0.5, generator=self._generator)
+
+    def fill_seconds(self, values: int) -> float:
+        """Return how long it takes to draw so many *values*, about."""
+        block = self.random(_BLOCK)
+        begun = time.perf_counter()
+        block.copy_(self.random(_BLOCK))
+        float(block[0])  # waits for the device
+        return values / _BLOCK * (time.perf_counter() - begun)
 
     def cold(self, *shape: int) -> list[torch.Tensor]:
         """Return bf16 tensors of a shape that do not overlap, enough to fill the pool."""
