@@ -112,9 +112,11 @@ def _profile(  # noqa: PLR0913, PLR0917  # the pieces that `profile` put togethe
 ) -> dict[str, Any]:
     reach = request.reach or reach_of(machine, limit.seconds)
     bench = TorchBench(machine, device, about, request.out, reach.point_seconds)
-    if machine.devices > 1 and _wanted(request, _COLLECTIVES):
-        _collectives(request, machine, reach, journal, _COLLECTIVES_SHARE * limit.left)
     names = [each for each in FAMILIES if _wanted(request, each)]
+    lacking = ""
+    if machine.devices > 1 and _wanted(request, _COLLECTIVES):
+        share = _COLLECTIVES_SHARE if names else _ALONE_SHARE
+        lacking = _collectives(request, machine, reach, journal, share * limit.left)
     families = plan_families(names, models, reach, bench.peaks()) if names else ()
     share = _OPERATORS_SHARE if request.everything else _ALONE_SHARE
     outcome = run_session(
@@ -129,6 +131,8 @@ def _profile(  # noqa: PLR0913, PLR0917  # the pieces that `profile` put togethe
     block = None if device else device_block(machine, outcome.peaks, journal.entries, source)
     rows = write_table(request.out / "table.csv", journal.entries, name, source)
     facts = _facts(about, outcome, rows, journal)
+    if lacking:
+        facts["collectives not measured"] = lacking
     if rows:
         checks = Checks(request.out, machine, (name, block), models, journal.entries, source)
         facts |= check_operators(checks, limit.left)
@@ -208,15 +212,18 @@ def _about(machine: Machine, name: str) -> dict[str, Any]:
 
 def _collectives(
     request: Request, machine: Machine, reach: Reach, journal: Journal, seconds: float
-) -> None:
+) -> str:
+    """Measure what the journal lacks; return why not everything was, if it was not."""
     known = frozenset(journal.finished)
     points = [
         each
         for each in collective_points(machine.devices, reach.copy_bytes)
         if each.key not in known
     ]
-    for each, measured in measure_collectives(machine.kind, points, seconds, request.out):
+    found, problem = measure_collectives(machine.kind, points, seconds, request.out)
+    for each, measured in found:
         journal.add(each, measured)
+    return problem
 
 
 def _facts(about: dict[str, Any], outcome: Outcome, rows: int, journal: Journal) -> dict[str, Any]:

@@ -233,9 +233,23 @@ def test_collectives_between_two_processes(tmp_path):
     from hermes.profile.collectives import collective_points, measure_collectives
 
     points = collective_points(2, 2**13)
-    found = measure_collectives("cpu", points, 20.0, tmp_path)
+    found, problem = measure_collectives("cpu", points, 60.0, tmp_path)
+    assert problem == ""
     assert [each for each, _ in found] == points
     assert all(measured.seconds > 0 for _, measured in found)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_group_that_fails_or_hangs_is_said_and_ends(tmp_path):
+    from hermes.profile.collectives import collective_points, measure_collectives
+
+    points = collective_points(2, 2**13)
+    found, problem = measure_collectives("cpu", points, 0.2, tmp_path)
+    assert (found, problem) == ([], "2 devices did not end in 0 s")
+    found, problem = measure_collectives("gpu", points, 60.0, tmp_path)  # there is no NCCL
+    assert found == []
+    assert "cuda" in problem.lower()
 
 
 def test_the_roofline_is_fitted_on_what_was_measured(done):

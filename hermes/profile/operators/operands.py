@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Operands", "rotating"]
 
-_SLOTS = 64
+_SLOTS, _POINT_CALLS = 512, 50
 _BLOCK = 2**20
 
 
@@ -42,6 +42,7 @@ class Operands:
         self._generator = torch.Generator(device=device).manual_seed(0)
         self._block = self.random(_BLOCK)
         self._pool = self._block.repeat(max(1, pool_bytes // 2 // _BLOCK))
+        self._turn = 0
         self._kept: dict[tuple[str | int, ...], Any] = {}
 
     def kept(self, key: tuple[str | int, ...], make: Callable[[], Any]) -> Any:
@@ -76,9 +77,9 @@ class Operands:
             filled = self._block.repeat(-(-2 * size // _BLOCK))[: 2 * size]
             return list(filled.view(2, *shape))
         stride = self._pool.numel() // count // 64 * 64
-        return [
-            self._pool[place * stride : place * stride + size].view(shape) for place in range(count)
-        ]
+        self._turn += _POINT_CALLS  # where the point before ended
+        places = [(self._turn + place) % count * stride for place in range(count)]
+        return [self._pool[place : place + size].view(shape) for place in places]
 
 
 def rotating(function: Callable[[Any], object], inputs: list[Any]) -> Callable[[], object]:
