@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from hermes.profile.decoder import Chunk, Decoder
 from hermes.profile.grid import product
 from hermes.profile.patience import MARGIN, Patience
-from hermes.profile.timing import one_thread
+from hermes.profile.timing import captured, one_thread
 
 __all__ = ["Arrival", "Served", "ServingLoop", "serve"]
 
@@ -202,11 +202,12 @@ class ServingLoop:
         where = torch.zeros(batch, dtype=torch.int64, device=self.device)
         mask, tokens = self._mask(where, reach).clone(), torch.zeros_like(where)
         run = self.decoder.prepared([], batch, reach, mask)
-        run(tokens, where)
+        stream, outer = torch.cuda.Stream(), torch.cuda.current_stream()
+        stream.wait_stream(outer)
+        with torch.cuda.stream(stream):
+            run(tokens, where)
         torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            sampled = run(tokens, where)
+        graph, sampled = captured(torch, stream, lambda: run(tokens, where))
         return graph, where, mask, sampled
 
     def advance(

@@ -16,7 +16,7 @@ from typing import Any
 
 from hermes.profile.bench import Kernel, UnsupportedError
 
-__all__ = ["Timer", "host_times", "one_thread", "timer_of"]
+__all__ = ["Timer", "captured", "host_times", "one_thread", "timer_of"]
 
 Call = Callable[[], object]
 Timer = Callable[[Kernel, float, int], tuple[list[float], str]]
@@ -66,6 +66,21 @@ def host_times(
     return times, "perf_counter" if clock is time.perf_counter else "thread_time"
 
 
+def captured(torch: Any, stream: Any, call: Call) -> tuple[Any, Any]:
+    """Return a CUDA graph of a call, and what the call returned: replays write there.
+
+    Args:
+        torch: The module.
+        stream: Not the default one; *call* ran on it before, and nothing runs now.
+        call: Waits for nothing.
+    """
+    graph = torch.cuda.CUDAGraph()
+    # a capture that fails leaves its stream current: this is put right around it
+    with torch.cuda.stream(stream), torch.cuda.graph(graph, stream=stream):
+        found = call()
+    return graph, found
+
+
 class _DeviceTimer:
     """Times calls on the current CUDA device.
 
@@ -110,12 +125,13 @@ class _DeviceTimer:
     def _captured(self, call: Call, count: int) -> Any:
         """Return a graph of *count* calls, or None where the call cannot be captured."""
         torch = self._torch
-        graph = torch.cuda.CUDAGraph()
+
+        def several() -> None:
+            for _ in range(count):
+                call()
+
         try:
-            # a capture that fails leaves its stream current: this is put right around it
-            with torch.cuda.stream(self._stream), torch.cuda.graph(graph, stream=self._stream):
-                for _ in range(count):
-                    call()
+            graph, _ = captured(torch, self._stream, several)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError:

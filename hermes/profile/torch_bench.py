@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hermes.catalog import Device
+from hermes.errors import InputError
 from hermes.profile.bench import DeviceLostError, Kernel, UnsupportedError
 from hermes.profile.machine import Machine
 from hermes.profile.operators import kernels_of
@@ -63,14 +64,21 @@ class TorchBench:
         self.operands = Operands(machine.torch_device, pool, folder)
 
     def peaks(self) -> Peaks:
-        """Return the datasheet's peaks, or those of a large product and a large copy."""
+        """Return the datasheet's peaks, or those of a large product and a large copy.
+
+        Raises:
+            InputError: The device can do neither.
+        """
         device = self._device
         if device is not None:
             flops = {name: 1e12 * peak for name, peak in device.peak_tflops.items()}
             host = 1e9 * device.host_bandwidth_gb_per_s
             return Peaks(flops, 1e9 * device.memory_bandwidth_gb_per_s, host)
         if self._probed is None:
-            self._probed = self._probe()
+            try:
+                self._probed = self._probe()
+            except (DeviceLostError, UnsupportedError) as error:
+                raise InputError(f"cannot be probed: {error}", "--device") from error
         return self._probed
 
     def _probe(self) -> Peaks:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+from hermes.errors import InputError
 from hermes.profile.bench import Kernel, UnsupportedError
+from hermes.profile.budget import Family
+from hermes.profile.journal import Journal
+from hermes.profile.point import point
 from hermes.profile.power import PowerSampler, driver_version
-from hermes.profile.timing import host_times, timer_of
+from hermes.profile.progress import open_progress
+from hermes.profile.session import run_session
+from hermes.profile.timing import captured, host_times, timer_of
+from tests.profile.bench import PEAKS
 from tests.profile.cuda import Device
 
 CACHE = 50 * 2**20
@@ -58,6 +66,19 @@ def test_what_a_graph_cannot_hold_is_timed_between_events(capturable):
 def test_the_stream_that_was_current_is_current_again(capturable):
     device = Device(capturable=capturable)
     timed(device)
+    assert device.current is device.default
+
+
+def test_a_capture_that_fails_says_so_and_leaves_the_stream_as_it_was():
+    device = Device(capturable=False)
+    torch = device.torch()
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        device.launch()
+    torch.cuda.synchronize()
+    with pytest.raises(RuntimeError, match="previous error during capture"):
+        captured(torch, stream, device.launch)
     assert device.current is device.default
 
 
@@ -152,3 +173,47 @@ def test_the_stand_in_names_what_nvml_has():
         assert hasattr(pynvml, f"nvmlDeviceGet{name}")
     assert {"nvmlReturn", "value"} <= {name for name, _ in pynvml.c_nvmlFieldValue_t._fields_}
     assert "uiVal" in {name for name, _ in pynvml.c_nvmlValue_t._fields_}
+
+
+class TestLost:
+    """A fault that only a new process clears ends the session; one of a call is the call's."""
+
+    def bench(self, tmp_path, device: Device) -> Any:
+        pytest.importorskip("torch", reason="PyTorch is not installed (the extra [profile])")
+        from hermes.profile.machine import find_machine
+        from hermes.profile.torch_bench import TorchBench
+
+        bench = TorchBench(find_machine("cpu"), None, {}, tmp_path, 0.0)
+        bench._machine = replace(bench._machine, torch_device="cuda:0")
+        bench._torch = device.torch()
+        return bench
+
+    def test_a_call_that_fails_is_said_of_its_point(self, tmp_path):
+        with pytest.raises(UnsupportedError, match="no kernel multiplies int3"):
+            self.bench(tmp_path, Device()).run(point("linear", "int3", tokens=1, n=1, k=1))
+
+    def test_a_device_that_answers_no_more_ends_the_session(self, tmp_path):
+        device = Device()
+        bench = self.bench(tmp_path, device)
+
+        def fault(*_: Any) -> None:
+            device.lost = "CUDA error: an illegal memory access was encountered\nmore"
+            raise RuntimeError(device.lost)
+
+        bench._probed, bench._timer = PEAKS, fault
+        points = [point("norm", "bf16", tokens=n, width=2) for n in (1, 2, 3)]
+        journal = Journal(tmp_path / "points.jsonl", {}, False)
+        outcome = run_session(
+            bench, [Family("f", 1.0, points)], journal, 1e9, open_progress(quiet=True)
+        )
+        assert outcome.lost == "CUDA error: an illegal memory access was encountered"
+        assert (outcome.failed, outcome.left) == (1, 2)
+        again = Journal(tmp_path / "points.jsonl", {}, True)
+        assert again.finished == (points[0].key,)  # what broke it is not tried again
+
+    def test_a_device_that_cannot_be_probed_is_said(self, tmp_path, monkeypatch):
+        bench = self.bench(tmp_path, device := Device())
+        device.lost = "CUDA error: no kernel image is available"
+        bench._timer = lambda *_: (_ for _ in ()).throw(RuntimeError(device.lost))
+        with pytest.raises(InputError, match="--device: cannot be probed: CUDA error: no kernel"):
+            bench.peaks()
