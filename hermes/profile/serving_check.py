@@ -198,10 +198,11 @@ def simulated_times(
         writer.writerow(("arrival_s", "prompt_tokens", "output_tokens"))
         writer.writerows((f"{each.seconds:.6f}", *each[1:]) for each in trace)
     found = simulate(build_scenario(scenario), folder).requests
-    times = zip(found.arrival, found.first_token, found.last_token, strict=True)
+    times = zip(found.arrival, found.first_token, found.last_token, trace, strict=True)
+    tick = 1 / TICKS_PER_SECOND
     return [
-        Served(*(int(each) / TICKS_PER_SECOND for each in moments), request.output_tokens)
-        for moments, request in zip(times, trace, strict=True)
+        Served(arrival * tick, first * tick, last * tick, request.output_tokens)
+        for arrival, first, last, request in times
     ]
 
 

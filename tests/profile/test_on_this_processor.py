@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from hermes.cli import _run
+from hermes.costs.tables import packaged
 from hermes.profile import Request, profile
 from hermes.profile.reach import Reach
 from hermes.scenario.loading import load_scenario
 from hermes.sim import simulate
+from tests.profile.test_publish import copy_data
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (the extra [profile])")
 
@@ -100,6 +102,27 @@ def test_the_processor_is_a_device_that_a_scenario_names(done):
     block = yaml.safe_load((folder / "devices.yaml").read_text())["devices"]["tiny-cpu"]
     assert block["kind"] == "cpu"
     assert block["peak_tflops"]["bf16"] > 0
+
+
+def test_a_profile_becomes_the_package_s_own_data(done, tmp_path, monkeypatch):
+    """What someone with a GPU does to ship its table, done with the processor's."""
+    folder, _ = done
+    data = copy_data(tmp_path)
+    assert _run(["profile", "--out", str(folder), "--publish", str(data)]) == 0
+    assert (data / "tables" / "tiny-cpu.parquet").stat().st_size < 4 * 2**20
+    monkeypatch.setattr(packaged, "packaged_folder", lambda: data / "tables")
+    own, shipped = (
+        simulate(
+            load_scenario(
+                folder / "scenario.yaml",
+                ["workload.limit.requests=5", f"clients.chat.costs.table={table}"],
+            ),
+            folder,
+        )
+        for table in ("table.csv", "hermes:tiny-cpu")
+    )
+    assert shipped.summary == own.summary
+    assert shipped.cost_model.startswith("table tiny-cpu.parquet: ")
 
 
 @pytest.mark.parametrize("which", ["whole steps", "whole steps with experts"])
