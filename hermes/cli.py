@@ -167,7 +167,7 @@ def _simulated(
 def _summary(scenario: Scenario, result: SimulationResult) -> dict[str, Any]:
     """Return what a run tells besides its rows."""
     from hermes import __version__
-    from hermes.metrics import stage_means
+    from hermes.metrics import stage_means, summarize_kinds
     from hermes.sim.link import link_facts
     from hermes.sim.tiers.store import tier_facts
 
@@ -179,6 +179,7 @@ def _summary(scenario: Scenario, result: SimulationResult) -> dict[str, Any]:
         "cost_model": result.cost_model,
         **result.summary,
         "stages": stage_means(result.requests.stages),
+        **({"classes": summarize_kinds(result.requests, scenario.slo)} if scenario.classes else {}),
         **({"tiers": tier_facts(result.tiers)} if result.tiers else {}),
         "links": link_facts(result.links, float(result.summary["duration_s"] or 0)),
     }

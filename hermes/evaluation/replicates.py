@@ -146,9 +146,10 @@ def _fleet(result: SimulationResult) -> FleetUse:
     """Return what of the fleet a part of the requests shares with the whole."""
     price = result.summary["cost_per_hour"]
     return FleetUse(
-        devices=int(result.summary["devices"] or 0),
+        devices=result.summary["devices"] or 0,
         usd_per_hour=price,
         replicas=len(result.requests.replica_names),
         steps=0,
         busy_ticks=0,
+        availability=result.summary["availability"] or 0.0,
     )

@@ -124,8 +124,10 @@ class Runner:
         The answer is that of the whole simulation, not an estimate of it.
         """
         slo, size = self.scenario.slo, len(workload.arrival_ticks)
-        if slo.tpot_ms is not None and not pipelines_are_calls(self.deployment, workload):
-            # What a token of an answer took is known when all stages are: nothing to stop at.
+        later = slo.tpot_ms is not None and not pipelines_are_calls(self.deployment, workload)
+        if later or self.scenario.classes:
+            # What a token of an answer took is known when all stages are, and which SLO a request
+            # has is known to its class: nothing to stop at.
             requests = self.run(seed, workload).requests.between(skip, None)
             good = int(np.count_nonzero(good_requests(requests, slo)))
             return good >= needed(slo.attainment, size - skip)

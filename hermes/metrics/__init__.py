@@ -2,6 +2,7 @@
 
 from hermes.metrics.catalog import METRICS, Metric
 from hermes.metrics.gaps import TokenGaps
+from hermes.metrics.kinds import summarize_kinds
 from hermes.metrics.requests import RequestColumns
 from hermes.metrics.stages import PARTS, StageColumns, stage_means
 from hermes.metrics.summary import FleetUse, summarize
@@ -16,4 +17,5 @@ __all__ = [
     "TokenGaps",
     "stage_means",
     "summarize",
+    "summarize_kinds",
 ]

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hermes.metrics.stages import StageColumns
+from hermes.scenario.scenario import SloSpec
 
-__all__ = ["COMPLETED", "NEVER", "REJECTED", "RequestColumns"]
+__all__ = ["COMPLETED", "FAILED", "NEVER", "REJECTED", "RequestColumns"]
 
 COMPLETED = "completed"
 REJECTED = "rejected"
+FAILED = "failed"
 NEVER = -1
 """Tick of what never happened."""
 
@@ -42,8 +44,13 @@ class RequestColumns:
         replica: Which replica gave its answer, in `replica_names`; -1 for none.
         replica_names: Names of the replicas.
         right: Whether the answer is right, 1 or 0; -1 where that is not known.
-        reason: Why it was not served; empty for completed requests.
+        retries: Times its model calls began again because a replica was lost.
+        failed: Whether it was lost after it had begun.
+        reason: Why it was not served, or not to its end; empty for completed requests.
         stages: The stages it passed.
+        kind: Which class of requests it is of, in `kind_names`; -1: of none.
+        kind_names: Names of the classes of requests.
+        kind_slos: What counts as good service for each class.
     """
 
     arrival: Ticks
@@ -62,8 +69,18 @@ class RequestColumns:
     replica: NDArray[np.int64]
     replica_names: tuple[str, ...]
     right: NDArray[np.int64]
+    retries: NDArray[np.int64]
+    failed: NDArray[np.bool_]
     reason: tuple[str, ...]
     stages: StageColumns
+    kind: NDArray[np.int64]
+    kind_names: tuple[str, ...] = ()
+    kind_slos: tuple[SloSpec, ...] = ()
+
+    def of_kind(self, number: int) -> NDArray[np.bool_]:
+        """Return which requests are of a class."""
+        found: NDArray[np.bool_] = self.kind == number
+        return found
 
     def between(self, low: int, high: int | None) -> RequestColumns:
         """Return the requests from number `low` on and before `high`, numbered from 0."""
@@ -79,6 +96,12 @@ class RequestColumns:
         """Which requests passed all their stages."""
         done: NDArray[np.bool_] = self.finished != NEVER
         return done
+
+    @property
+    def status(self) -> NDArray[np.str_]:
+        """What became of each: `COMPLETED`, `REJECTED` or `FAILED`."""
+        ended: NDArray[np.str_] = np.where(self.failed, FAILED, REJECTED)
+        return np.where(self.completed, COMPLETED, ended)
 
     @property
     def answered(self) -> NDArray[np.bool_]:

@@ -26,14 +26,15 @@ _JOULES_PER_KWH = 3.6e6
 
 @dataclass(frozen=True, slots=True)
 class FleetUse:
-    """What the replicas did, and what they cost."""
+    """What the replicas did, and what they cost; how many there were on average."""
 
-    devices: int
+    devices: float
     usd_per_hour: float | None  # None where a device has no price
-    replicas: int
+    replicas: float
     steps: int
     busy_ticks: int
     joules: float | None = None  # None where a device has no TDP
+    availability: float = 1.0  # share of the time that replicas were to serve, and did
 
 
 def summarize(
@@ -82,8 +83,17 @@ def summarize(
 def good_requests(requests: RequestColumns, slo: SloSpec) -> NDArray[np.bool_]:
     """Return which of all requests met the SLO; one that was not completed did not.
 
-    One token has a TPOT of zero, as in vLLM.
+    One token has a TPOT of zero, as in vLLM. Classes of requests have SLOs of their own.
     """
+    if not requests.kind_slos:
+        return _meeting(requests, slo)
+    good = np.zeros(len(requests.arrival), np.bool_)
+    for number, own in enumerate(requests.kind_slos):
+        good |= requests.of_kind(number) & _meeting(requests, own)
+    return good
+
+
+def _meeting(requests: RequestColumns, slo: SloSpec) -> NDArray[np.bool_]:
     good = requests.completed.copy()
     arrival = requests.arrival
     limits = (
@@ -114,6 +124,7 @@ def _ms(ticks: NDArray[np.int64]) -> NDArray[np.float64]:
 def _rates(requests: RequestColumns, good: int, fleet: FleetUse) -> dict[str, Number]:
     done = requests.completed
     total, completed = len(done), int(np.count_nonzero(done))
+    failed = int(np.count_nonzero(requests.failed))
     prompt = int(requests.prompt_tokens[done].sum())
     output = int(requests.generated_tokens[done].sum())
     ticks = int(requests.finished.max() - requests.arrival.min()) if completed else 0
@@ -144,10 +155,14 @@ def _rates(requests: RequestColumns, good: int, fleet: FleetUse) -> dict[str, Nu
         "cost_per_million_output_tokens": price_per_million(output),
         "cost_per_million_tokens": price_per_million(prompt + output),
         "devices": fleet.devices,
+        "device_hours": fleet.devices * seconds / 3600,
         "utilization": busy_share,
+        "availability": fleet.availability,
         "requests": total,
         "completed": completed,
-        "rejected": total - completed,
+        "rejected": total - completed - failed,
+        "failed": failed,
+        "retries": int(requests.retries.sum()),
         "preemptions": int(requests.preemptions.sum()),
         "duration_s": seconds,
         "prompt_tokens": prompt,

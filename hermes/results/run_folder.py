@@ -11,7 +11,7 @@ import numpy as np
 
 from hermes.errors import HermesError
 from hermes.metrics import PARTS, RequestColumns, StageColumns
-from hermes.metrics.requests import COMPLETED, NEVER, REJECTED, Ticks
+from hermes.metrics.requests import NEVER, Ticks
 from hermes.scenario.units import TICKS_PER_NANOSECOND
 
 __all__ = ["FILES", "write_requests", "write_run", "write_stages", "write_summary"]
@@ -56,13 +56,14 @@ def write_requests(path: Path, requests: RequestColumns) -> None:
     totals = [requests.stages.of_requests(part, len(done)) for part in PARTS]
     parts = _rounded_parts(requests.arrival, totals)
     names = np.array([*requests.replica_names, ""], dtype=object)
+    kinds = np.array([*requests.kind_names, ""], dtype=object)
 
     def known(values: Any, where: Any) -> Any:
         return pa.array(values, pa.int64(), mask=~where)
 
     columns = {
         "request_id": pa.array(np.arange(len(done)), pa.int64()),
-        "status": pa.array(np.where(done, COMPLETED, REJECTED), pa.string()),
+        "status": pa.array(requests.status, pa.string()),
         "reason": pa.array(requests.reason, pa.string()),
         "arrival_ns": pa.array(arrival, pa.int64()),
         "first_token_ns": known(_nanoseconds(requests.first_token), told),
@@ -73,6 +74,8 @@ def write_requests(path: Path, requests: RequestColumns) -> None:
         "generated_tokens": pa.array(requests.generated_tokens, pa.int64()),
         "reused_tokens": pa.array(requests.reused_tokens, pa.int64()),
         "fetched_tokens": pa.array(requests.fetched_tokens, pa.int64()),
+        "class": pa.array(kinds[requests.kind], pa.string(), mask=requests.kind < 0),
+        "retries": pa.array(requests.retries, pa.int64()),
         "pipeline": pa.array(np.array(requests.pipeline_names)[requests.pipeline], pa.string()),
         "replica": pa.array(names[requests.replica], pa.string(), mask=~told),
         **{f"{name}_ns": known(part, done) for name, part in zip(PARTS, parts, strict=True)},

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from hermes.errors import did_you_mean
-from hermes.scenario.base import Positive, Spec
+from hermes.scenario.base import NonNegative, Positive, PositiveInt, Spec
 from hermes.scenario.clients import ClientSpec, LlmClientSpec
 from hermes.scenario.device import DeviceSpec
 from hermes.scenario.pipeline import (
@@ -26,7 +26,7 @@ from hermes.scenario.routing import RoutingSpec
 from hermes.scenario.topology import TopologySpec
 from hermes.scenario.workload import WorkloadSpec
 
-__all__ = ["Name", "Scenario", "SloSpec"]
+__all__ = ["Name", "RequestClassSpec", "Scenario", "SloSpec"]
 
 Name = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", min_length=1, max_length=100)
@@ -44,6 +44,26 @@ class SloSpec(Spec):
     """End-to-end latency, milliseconds."""
     attainment: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Share of requests that must be good for the deployment to count as meeting its target."""
+
+
+class RequestClassSpec(Spec):
+    """A class of requests, or the requests of one tenant."""
+
+    weight: NonNegative = 1.0
+    """Share of the requests that are of this class, relative to the other weights."""
+    tenant: int | None = None
+    """Instead: those whose trace column `attribute.tenant` has this value; for all classes, or
+    none."""
+    share: Positive = 1.0
+    """Share of the service it gets under `scheduling_policy: fair`, relative to the others."""
+    priority: int | None = None
+    """For `scheduling_policy: priority`; smaller is more urgent. Default: the trace's, or 0."""
+    max_rate_per_s: Positive | None = None
+    """Requests a second that are let in, by a token bucket; more are rejected. Default: all."""
+    max_burst: PositiveInt = 1
+    """Requests that are let in at once, with `max_rate_per_s`: the size of the bucket."""
+    slo: SloSpec | None = None
+    """What counts as good service for it; default: the scenario's `slo`."""
 
 
 class Scenario(Spec):
@@ -70,12 +90,39 @@ class Scenario(Spec):
     """Nodes, racks and links; default: replicas packed onto nodes of eight devices."""
     slo: SloSpec = SloSpec()
     """Service level objectives."""
+    classes: dict[Name, RequestClassSpec] = {}
+    """Classes of requests, or tenants, by name; default: all requests are alike."""
 
     @property
     def llm_clients(self) -> dict[str, LlmClientSpec]:
         """Clients that serve language models."""
         found = self.clients.items()
         return {name: client for name, client in found if isinstance(client, LlmClientSpec)}
+
+    @model_validator(mode="after")
+    def _bursts_have_rates(self) -> Self:
+        for name, spec in self.classes.items():
+            if spec.max_burst > 1 and spec.max_rate_per_s is None:
+                raise PydanticCustomError(
+                    "no_rate",
+                    "classes.{name}.max_burst: is the size of a bucket that `max_rate_per_s` fills",
+                    {"name": name},
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _classes_are_whole(self) -> Self:
+        classes = self.classes.values()
+        tenants = [spec.tenant for spec in classes if spec.tenant is not None]
+        if tenants and len(tenants) < len(self.classes):
+            raise PydanticCustomError(
+                "half_the_tenants", "classes: give `tenant` for all classes, or for none"
+            )
+        if len(dict.fromkeys(tenants)) < len(tenants):
+            raise PydanticCustomError("same_tenant", "classes: two classes have the same `tenant`")
+        if self.classes and not tenants and not any(spec.weight for spec in classes):
+            raise PydanticCustomError("no_weight", "classes: at least one weight must be above 0")
+        return self
 
     @model_validator(mode="after")
     def _references_resolve(self) -> Self:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappop, heappush
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from simpy import Environment, Event
@@ -31,6 +32,9 @@ class Clock(Environment):
 
         def peek(self) -> int:
             """Return the tick of the next event."""
+
+    else:
+        now = property(attrgetter("_now"), doc="The current tick.")  # SimPy's, without a frame
 
     def more_now(self) -> bool:
         """Whether anything else happens at this tick."""

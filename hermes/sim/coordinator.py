@@ -12,8 +12,10 @@ from typing import Any, Protocol
 
 from hermes.errors import SimulationError
 from hermes.sim.arrivals import Arrivals
+from hermes.sim.classes import RequestClasses, rate_limits
 from hermes.sim.clock import Clock
 from hermes.sim.hand_off import HandOff
+from hermes.sim.operations.attempts import Lost, serve
 from hermes.sim.pipelines.signal import Waitable, start
 from hermes.sim.pipelines.walk import Rejected, Walk
 from hermes.sim.replica import Replica
@@ -21,10 +23,13 @@ from hermes.sim.request_log import RequestLog
 from hermes.sim.route import Route
 from hermes.sim.routing import RoutedRequest
 from hermes.sim.sequence import Sequence
+from hermes.sim.tiers.lookup import Recalled
 from hermes.sim.users import Users
 from hermes.workload import Workload
 
-__all__ = ["Coordinator", "Walker"]
+__all__ = ["RATE_LIMITED", "Coordinator", "Walker"]
+
+RATE_LIMITED = "rate_limited"
 
 Finished = Callable[[int, int, int, int], None]
 
@@ -53,6 +58,7 @@ class Coordinator:
         ttft_ticks: Time to first token that the SLO allows, for deadlines.
         on_finished: Hears of each request that has passed all its stages: its number, and the
             ticks of its arrival, first token and end. May end the simulation by raising.
+        classes: Of the requests; None where all are alike.
     """
 
     def __init__(
@@ -62,12 +68,15 @@ class Coordinator:
         log: RequestLog,
         ttft_ticks: int,
         on_finished: Finished | None = None,
+        classes: RequestClasses | None = None,
     ) -> None:
         self.log = log
         self._env = env
         self._workload = workload
         self._ttft_ticks = ttft_ticks
         self._on_finished = on_finished
+        self._classes = classes
+        self._limits = rate_limits(classes)
         self.under_way = 0  # walks, and branches of them
         self._ways: tuple[Route | Walker, ...] = ()
         self._users: Users | None = None
@@ -94,6 +103,8 @@ class Coordinator:
 
     def finished(self, replica: Replica, sequence: Sequence, now: int) -> None:
         """Hear that a sequence got its last token at tick `now`."""
+        if not replica.accepting:
+            replica.settle()
         if sequence.done is not None:
             sequence.last_token = now
             sequence.done.give((replica, sequence))
@@ -105,6 +116,12 @@ class Coordinator:
             self._on_finished(sequence.request_id, sequence.arrival, first, now + front_end)
         if self._users is not None:
             self._users.answered(front_end)
+
+    def lost(self, replica: Replica, sequence: Sequence) -> None:
+        """Hear that a sequence was lost with its replica."""
+        if sequence.done is None:
+            raise SimulationError(f"{sequence} was on a replica that could not be lost")
+        sequence.done.give(Lost(replica, sequence))
 
     def prefilled(self, replica: Replica, sequence: Sequence, now: int) -> None:
         """Hand a request over to the decode replicas."""
@@ -123,6 +140,10 @@ class Coordinator:
 
     def _bring(self, request: int, now: int, prompt: int, output: int, pipeline: int) -> None:
         """Let a request begin that has just come."""
+        if self._limits is not None and not self._limits.lets_in(request, now):
+            self.log.rejected(request, RATE_LIMITED)
+            self._answered()
+            return
         way = self._ways[pipeline]
         if isinstance(way, Route):
             self._admit(way, request, now, prompt, output)
@@ -136,10 +157,16 @@ class Coordinator:
         self._bring(request, self._env.now, prompt, output, int(workload.pipeline[request]))
 
     def _admit(self, route: Route, request: int, now: int, prompt: int, output: int) -> None:
+        if route.only is not None:
+            self._admit_to(route.only, request, now, prompt, output)
+            return
         recalled = route.recalled(request)
         if recalled is not None:
             prompt += recalled.tokens
         routed = RoutedRequest(request, prompt, output, self._workload)
+        if route.gate is not None:
+            start(self._attempt(route, routed, recalled))
+            return
         pick = route.pick(now, routed)
         replica = pick.replica
         if replica is None:
@@ -152,6 +179,52 @@ class Coordinator:
         sequence.route, sequence.routed, sequence.recalled = route, routed, recalled
         sequence.hand_off = pick.hand_off
         replica.submit(sequence)
+
+    def _admit_to(self, replica: Replica, request: int, now: int, prompt: int, output: int) -> None:
+        """Let the only replica there is take a request, if it can."""
+        reason = replica.engine.rejection(prompt, output)
+        if reason:
+            self.log.rejected(request, reason)
+            self._answered()
+            return
+        self.log.routed(request, replica.index)
+        prefixes = self._workload.prefixes
+        prefix: tuple[Hashable, ...] = ()
+        if prefixes is not None:
+            prefix = prefixes.keys(request, prompt, replica.engine.limits.block_size)
+        replica.submit(self.sequence(request, request, now, prompt, output, prefix))
+
+    def _attempt(
+        self, route: Route, routed: RoutedRequest, recalled: Recalled | None
+    ) -> Generator[Waitable, Any, None]:
+        """Have a plain request served by replicas that come and go."""
+        env, request, log = self._env, routed.number, self.log
+        arrival = env.now
+
+        def build(replica: Replica) -> Sequence:
+            prefix = routed.prefix_keys(replica.engine.limits.block_size)
+            tokens = routed.prompt_tokens, routed.output_tokens
+            sequence = self.sequence(request, request, arrival, *tokens, prefix)
+            sequence.recalled = recalled
+            return sequence
+
+        self.under_way += 1
+        try:
+            served = yield from serve(env, log, route, routed, build)
+        except Rejected as ending:
+            log.ended(request, ending)
+            self.under_way -= 1
+            self._answered()
+            return
+        self.under_way -= 1
+        front_end = served.replica.front_end_ticks
+        sequence, now = served.sequence, env.now
+        log.routed(request, served.first.index)
+        log.called(sequence, now, front_end)
+        if self._on_finished is not None:
+            self._on_finished(request, arrival, sequence.first_token + front_end, now + front_end)
+        if self._users is not None:
+            self._users.answered(front_end)
 
     def sequence(
         self,
@@ -175,7 +248,15 @@ class Coordinator:
         priorities = self._workload.priority
         priority = 0 if priorities is None else int(priorities[request])
         deadline = arrival + self._ttft_ticks
-        return Sequence(call, arrival, prompt, output, prefix, priority, deadline)
+        if self._classes is None:
+            return Sequence(call, arrival, prompt, output, prefix, priority, deadline)
+        tenant = self._classes.of(request)
+        if tenant.priority is not None:
+            priority = tenant.priority
+        deadline = arrival + tenant.ttft_ticks
+        sequence = Sequence(call, arrival, prompt, output, prefix, priority, deadline)
+        sequence.tenant = tenant
+        return sequence
 
     # -- walks ----------------------------------------------------------------------------------
 
@@ -189,7 +270,7 @@ class Coordinator:
         except Rejected as rejected:
             for visit in walk.visits:
                 self.log.visited(request, visit, critical=False)
-            self.log.rejected(request, rejected.reason)
+            self.log.ended(request, rejected)
             self.under_way -= 1
             self._answered()
             return

@@ -20,8 +20,18 @@ def fleet_joules(
     pools: Mapping[str, Sequence[Replica]],
     stations: Mapping[str, Sequence[Station]],
     requests: RequestColumns,
+    replica_seconds: Mapping[str, float] | None = None,
 ) -> float | None:
-    """Return the energy of all devices, first arrival to last end; None without a TDP."""
+    """Return the energy of all devices, first arrival to last end; None without a TDP.
+
+    Args:
+        deployment: The clients.
+        pools: Their replicas.
+        stations: The other clients' servers.
+        requests: What became of the requests.
+        replica_seconds: By client, how long its replicas were there, together; those not named
+            were there all the time.
+    """
     done = requests.completed
     if not done.any():
         return None
@@ -29,14 +39,15 @@ def fleet_joules(
     total = 0.0
     for client in deployment.clients:
         pool = pools[client.name]
+        there = (replica_seconds or {}).get(client.name)
         energy = joules(
             PoolWork(
                 model=client.model,
                 device=client.device,
                 dtype=client.dtype,
                 tensor_parallel_size=client.tensor_parallel_size,
-                replicas=len(pool),
-                seconds=seconds,
+                replicas=len(pool) if there is None else 1,
+                seconds=seconds if there is None else there,
                 busy_seconds=sum(replica.busy_ticks for replica in pool) / TICKS_PER_SECOND,
                 tokens=sum(replica.computed_tokens for replica in pool),
             )

@@ -287,6 +287,51 @@ class Engine(SchedulerState):
         else:
             self.decoding.join(sequence)
 
+    # -- the end of it all ----------------------------------------------------------------------
+
+    def lose_running(self, lane: int, latest: int) -> list[Sequence]:
+        """Take everything from the running sequences of a lane, and return them.
+
+        Args:
+            lane: The lane.
+            latest: Tick of the latest token of those that took part in its latest decode step.
+        """
+        self.enter(lane)
+        lost = list(self._running)
+        for sequence in lost:
+            if sequence in self.prefilling:
+                self.prefilling.remove(sequence)
+            else:
+                self._stop_decoding(sequence)
+            self.holdings.let_go(sequence)
+            sequence.ticket = -1
+        for sequence in self.interrupted:
+            if sequence.last_token < 0:
+                sequence.last_token = latest
+        self.interrupted.clear()
+        self._lane.grown = False
+        self._running.tidy(0)
+        return lost
+
+    def lose_others(self) -> list[Sequence]:
+        """Take everything from the sequences that do not run, and return them; then it is as new.
+
+        Those whose KV is on its way from here or to here are not returned, but those are whose KV
+        has come.
+        """
+        lost = [*self.arrived, *self.waiting]
+        while self.waiting:
+            self._leave_queue(self.waiting.head)
+        for sequence in lost:
+            sequence.swapped = 0
+        self.arrived.clear()
+        self.awaited_output_tokens = self.moved_tokens = 0
+        self.host_blocks = self.limits.swap_blocks
+        self.holdings.lose_parked()
+        self.pool.forget()
+        self.enter(0)
+        return lost
+
     # -- transfers ------------------------------------------------------------------------------
 
     def sent(self, sequence: Sequence) -> None:
@@ -296,6 +341,11 @@ class Engine(SchedulerState):
     def keep(self, sequence: Sequence) -> None:
         """Let a sequence that was to be handed off decode here after all."""
         self.arrived.append(sequence)
+
+    def abandon(self, sequence: Sequence) -> None:
+        """Free the blocks of a sequence whose KV will not come after all."""
+        self.awaited_output_tokens -= sequence.final_context - sequence.remote
+        self.holdings.sent(sequence)
 
     def received(self, sequence: Sequence) -> None:
         """Let a sequence decode from the next step on: its KV is here."""

@@ -15,6 +15,8 @@ from hermes.sim.engine import Engine
 from hermes.sim.hand_off import HandOff
 from hermes.sim.lockstep import Lockstep, LockstepReplica
 from hermes.sim.network import FlowNetwork
+from hermes.sim.operations.operator import Operator
+from hermes.sim.operations.start_up import store_links
 from hermes.sim.pipelined import PipelinedReplica, PipelineShape
 from hermes.sim.replica import Observer, Replica, ReplicaListener, ReplicaSetup
 from hermes.sim.route import Route
@@ -104,26 +106,37 @@ def _setup(client: ClientPlan, options: RunOptions) -> ReplicaSetup:
 
 
 def build_network(env: Clock, deployment: Deployment) -> FlowNetwork:
-    """Return the network of a deployment, with the links of its tiers."""
-    links = (*deployment.topology.links, *deployment.tiers.links)
+    """Return the network of a deployment, with the links of its tiers and stores."""
+    stores = store_links(deployment.clients)
+    links = (*deployment.topology.links, *deployment.tiers.links, *stores)
     return FlowNetwork(env, links, deployment.topology.contention)
 
 
 def build_route(
+    operator: Operator,
     network: FlowNetwork,
     deployment: Deployment,
-    pools: Pools,
     plan: RoutePlan,
     seed: int,
     name: str,
 ) -> Route:
-    """Return the route of a stage's calls; `name` is that of its routing policy's random stream."""
+    """Return the route of a stage's calls.
+
+    Args:
+        operator: Has the replicas, and knows which are up.
+        network: What KV flows over.
+        deployment: The clients.
+        plan: The route.
+        seed: Of the scenario.
+        name: Of its routing policy's random stream.
+    """
+    pools = operator.replicas
     replicas = _replicas(pools, plan)
     limits = {(r.engine.limits.max_model_len, r.engine.limits.num_blocks) for r in replicas}
     policy = plan.policy(stream(seed, "routing", name))
     uniform = len(limits) == 1
     if plan.decode is None:
-        return Route(replicas, policy, uniform)
+        return Route(replicas, policy, uniform, gate=operator.gate(replicas, None))
     clients = {client.name: client for client in deployment.clients}
     prefill, decode = clients[plan.clients[0]], clients[plan.decode.clients[0]]
     hand_off = HandOff(
@@ -134,7 +147,8 @@ def build_route(
         prefill.kv_bytes_per_token,
         decode.overflow_tokens,
     )
-    return Route(replicas, policy, uniform, hand_off, prefill.overflow_tokens)
+    gate = operator.gate(replicas, hand_off)
+    return Route(replicas, policy, uniform, hand_off, prefill.overflow_tokens, gate=gate)
 
 
 def _replicas(pools: Pools, plan: RoutePlan) -> tuple[Replica, ...]:

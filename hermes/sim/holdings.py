@@ -152,9 +152,17 @@ class Holdings:
         sequence.held = parked.held
         return parked
 
+    def lose_parked(self) -> None:
+        """Free the blocks of all sequences in transfer."""
+        for parked in self.parked.values():
+            self._free_parked(parked)
+        self.parked.clear()
+
     def sent(self, sequence: Sequence) -> None:
         """Free the parked blocks of a sequence whose KV has arrived elsewhere."""
-        parked = self.parked.pop(sequence.request_id)
+        self._free_parked(self.parked.pop(sequence.request_id))
+
+    def _free_parked(self, parked: Parked) -> None:
         blocks_for = self.limits.blocks_for
         self.pool.give_back(blocks_for(parked.slots) - blocks_for(parked.tokens))
         self._free(parked.tokens, parked.held)

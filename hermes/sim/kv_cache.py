@@ -101,6 +101,13 @@ class BlockPool:
                 self._idle[self._last_retired] = None
             self._last_retired.blocks += blocks
 
+    def forget(self) -> None:
+        """Lose all contents, when no block is in use."""
+        self._blank, self._kept = self.num_blocks, 0
+        self._idle.clear()
+        self._last_retired = None
+        self._index.clear()
+
     # -- cached contents ------------------------------------------------------------------------
 
     def find(self, keys: Iterable[Hashable]) -> list[CachedBlock]:

@@ -14,6 +14,7 @@ from hermes.costs.memory import (
     num_gpu_blocks,
     resolve_dtype,
     resolve_kv_dtype,
+    weight_bytes_per_device,
 )
 from hermes.costs.step import StepCost
 from hermes.errors import InfeasibleError, InputError
@@ -22,6 +23,7 @@ from hermes.scenario.scenario import Scenario
 from hermes.sim.batching import BATCHING, BatchingPolicy
 from hermes.sim.limits import EngineLimits
 from hermes.sim.looking import looked_up
+from hermes.sim.operations.plan import OperationsPlan, plan_operations
 from hermes.sim.queues import QUEUE_ORDERS, QueueOrder
 from hermes.sim.speculation.plan import (
     DraftModel,
@@ -67,6 +69,7 @@ class ClientPlan:
     speculation: SpeculationPlan | None = None
     kv: KvUse | None = None  # of memory tiers; None: it uses none
     quality: Mapping[str, float] | None = None  # share of right answers, by difficulty class
+    operations: OperationsPlan | None = None
 
     @property
     def devices(self) -> int:
@@ -123,6 +126,8 @@ def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | Non
             "serves",
         )
     _check_pipeline(spec, model)
+    weights = weight_bytes_per_device(model, dtype, spec.tensor_parallel_size)
+    operations = plan_operations(spec, weights * spec.tensor_parallel_size)
     price = spec.usd_per_device_hour
     return ClientPlan(
         name=name,
@@ -132,7 +137,7 @@ def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | Non
         dtype=dtype,
         kv_dtype=kv_dtype,
         tensor_parallel_size=spec.tensor_parallel_size,
-        replicas=spec.replicas * spec.data_parallel_size,
+        replicas=spec.autoscale.max if spec.autoscale else spec.replicas * spec.data_parallel_size,
         data_parallel_size=spec.data_parallel_size,
         limits=limits,
         batching=batching,
@@ -149,6 +154,7 @@ def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | Non
         hop_seconds_per_token=_hop_seconds_per_token(spec, model, device),
         kv=plan_kv_use(spec, model, kv_dtype, batching),
         quality=_quality(spec, scenario.workload.difficulty),
+        operations=operations,
     )
 
 

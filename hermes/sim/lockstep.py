@@ -113,7 +113,7 @@ class LockstepReplica(Replica):
             if self.engine.doomed:
                 take_out(self.engine)
         else:
-            self._finish_block(self._batch)
+            self._finish_block(self._batch, now)
 
 
 class Lockstep:

@@ -108,6 +108,17 @@ class PipelinedReplica(Replica):
             self._announce_prompts(batch, end)
         return True
 
+    def _drop_step(self, now: int) -> int:
+        """Let the batches in flight go; see `Replica`."""
+        self._in_flight.clear()
+        self.engine.in_flight = 0
+        self._stage_free = [now] * self._shape.stages
+        return now
+
+    def _latest_tokens(self, begun: int) -> list[int]:
+        del begun
+        return self._last_end
+
     def _may_form_nothing(self) -> bool:
         return bool(self._in_flight) or super()._may_form_nothing()
 

@@ -16,7 +16,16 @@ from typing import Protocol
 from hermes.sim.registry import Registry
 from hermes.sim.sequence import Sequence
 
-__all__ = ["QUEUE_ORDERS", "FirstComeFirstServed", "QueueOrder", "RankedQueue", "WaitingQueue"]
+__all__ = [
+    "QUEUE_ORDERS",
+    "FairQueue",
+    "FirstComeFirstServed",
+    "QueueOrder",
+    "RankedQueue",
+    "WaitingQueue",
+]
+
+_OUTPUT_WEIGHT = 2  # of an output token, where a prompt token counts 1
 
 
 class WaitingQueue(Protocol):
@@ -93,6 +102,91 @@ class RankedQueue:
         heapify(self._heap)
 
 
+class FairQueue:
+    """Whoever has had the least service goes first: the virtual token counter.
+
+    Sheng et al., Fairness in Serving Large Language Models (OSDI 2024), algorithm 2. Each tenant
+    has a counter of the tokens it was served, divided by its share; the next request is the oldest
+    of the tenant with the smallest counter. A tenant that comes back is not paid for its absence:
+    its counter is lifted to the smallest of those who wait, or to that of the last who left. Here a
+    request is charged in full when it is admitted, prompt tokens once and output tokens twice, as
+    the paper weighs them; so the counters know how long outputs get, the paper's oracle.
+    """
+
+    __slots__ = ("_counters", "_last", "_returned", "_waiting")
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, deque[Sequence]] = {}  # by tenant; none is empty
+        self._counters: dict[int, float] = {}
+        self._returned: dict[int, None] = {}  # requests that were charged and wait again
+        self._last = 0.0  # the counter of the tenant that left last
+
+    @property
+    def head(self) -> Sequence:
+        """The next sequence; see `WaitingQueue`."""
+        return self._waiting[self._next()][0]
+
+    def __len__(self) -> int:
+        return sum(len(queue) for queue in self._waiting.values())
+
+    def __iter__(self) -> Iterator[Sequence]:
+        ranked = sorted(self._waiting, key=lambda tenant: (self._counters[tenant], tenant))
+        return (sequence for tenant in ranked for sequence in self._waiting[tenant])
+
+    def push(self, sequence: Sequence, /) -> None:
+        """Add a sequence that arrived."""
+        self._queue_of(sequence).append(sequence)
+
+    def push_back(self, sequence: Sequence, /) -> None:
+        """Add a sequence that was preempted, before the others of its tenant."""
+        self._queue_of(sequence).appendleft(sequence)
+        self._returned[sequence.request_id] = None
+
+    def pop_head(self) -> Sequence:
+        """Remove and return the head, and charge its tenant."""
+        tenant = self._next()
+        sequence = self._waiting[tenant].popleft()
+        if sequence.request_id in self._returned:
+            del self._returned[sequence.request_id]
+        else:
+            share = 1.0 if sequence.tenant is None else sequence.tenant.share
+            tokens = sequence.prompt_tokens + _OUTPUT_WEIGHT * sequence.output_tokens
+            self._counters[tenant] += tokens / share
+        self._tidy(tenant)
+        return sequence
+
+    def remove(self, sequence: Sequence, /) -> None:
+        """Remove one that waits; see `WaitingQueue`."""
+        tenant = _tenant(sequence)
+        if tenant not in self._waiting:
+            raise ValueError(f"{sequence} does not wait")
+        self._waiting[tenant].remove(sequence)
+        self._returned.pop(sequence.request_id, None)
+        self._tidy(tenant)
+
+    def _next(self) -> int:
+        return min(self._waiting, key=lambda tenant: (self._counters[tenant], tenant))
+
+    def _queue_of(self, sequence: Sequence) -> deque[Sequence]:
+        tenant = _tenant(sequence)
+        queue = self._waiting.get(tenant)
+        if queue is None:
+            others = [self._counters[other] for other in self._waiting]
+            floor = min(others) if others else self._last
+            self._counters[tenant] = max(self._counters.get(tenant, 0.0), floor)
+            queue = self._waiting[tenant] = deque()
+        return queue
+
+    def _tidy(self, tenant: int) -> None:
+        if not self._waiting[tenant]:
+            del self._waiting[tenant]
+            self._last = self._counters[tenant]
+
+
+def _tenant(sequence: Sequence) -> int:
+    return -1 if sequence.tenant is None else sequence.tenant.number
+
+
 class QueueOrder(ABC):
     """Ranks sequences; one instance serves one replica."""
 
@@ -157,3 +251,22 @@ class EarliestDeadlineFirst(QueueOrder):
     def rank(self, sequence: Sequence) -> int:
         """Return the deadline; see `QueueOrder`."""
         return sequence.deadline
+
+
+@QUEUE_ORDERS.register("fair")
+class Fair(QueueOrder):
+    """The class, or tenant, that has had the least service for its share first; an oracle.
+
+    As under `fcfs`, the sequence admitted last gives way when KV blocks run out.
+    """
+
+    ranked = False
+
+    def rank(self, sequence: Sequence) -> int:
+        """Return nothing of use: the queue ranks tenants, not sequences."""
+        del sequence
+        return 0
+
+    def queue(self) -> WaitingQueue:
+        """Return an empty queue; see `FairQueue`."""
+        return FairQueue()

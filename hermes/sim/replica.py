@@ -8,11 +8,13 @@ from then on, which is where it would have been seen.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from simpy import Event
 
 from hermes.errors import SimulationError
 from hermes.sim.aborts import take_out
-from hermes.sim.block import Block, decode_block, one_step, steps_reaching
+from hermes.sim.block import Block, decode_block, one_step, steps_reaching, ticks_of
 from hermes.sim.clock import Clock, Timer, begin_priority
 from hermes.sim.engine import Engine
 from hermes.sim.lane import Batch
@@ -47,6 +49,9 @@ class Replica(ReplicaTiers):
         self.steps = 0
         self.busy_ticks = 0
         self.computed_tokens = 0
+        self.up = True  # it can be sent sequences
+        self.accepting = True  # it is to be sent any
+        self.on_empty: Callable[[], None] | None = None  # called when it is, perhaps more than once
         self._policy = setup.policy
         self.costs = setup.costs
         self._move_ticks = setup.move_ticks
@@ -170,16 +175,16 @@ class Replica(ReplicaTiers):
     def _on_end(self, _: Event) -> None:
         """Book the block that has ended, and go on."""
         if self._batch is self._alone:
-            self._finish_alone()
+            self._finish_alone(self._env._now)
         elif self._tiers is not None and not self._layers_have_come(self._tiers):
             return
         else:
-            self._finish_block(self._batch)
+            self._finish_block(self._batch, self._env._now)
         self._go_on()
 
-    def _finish_alone(self) -> None:
+    def _finish_alone(self, now: int) -> None:
         """Book a block that was begun by `_step_alone`; what `_finish_block` does with less."""
-        now, steps = self._env._now, self._block_steps
+        steps = self._block_steps
         self.steps += steps
         self.busy_ticks += now - self._block_start
         self.computed_tokens += self._alone.decodes * steps
@@ -237,14 +242,15 @@ class Replica(ReplicaTiers):
 
     def _may_form_nothing(self) -> bool:
         """Whether it is in order that nothing can run: all that waits, waits for a transfer."""
-        return bool(self.engine.holdings.parked)
+        return bool(self.engine.holdings.parked) or not self.engine.has_work
 
     def _durations(self, batch: Batch) -> Block:
         engine = self.engine
         if batch.prefills:
             block = one_step(self._mixed_ticks(batch))
         else:
-            steps = engine.repetitions(batch) if batch.repeatable and self._fast_forward else 1
+            alike = batch.repeatable and self._fast_forward and not engine.moved_tokens
+            steps = engine.repetitions(batch) if alike else 1
             block = decode_block(self.costs, batch.decodes, engine.decoding.context, steps)
         if engine.moved_tokens:
             block = one_step(block[2] + self._move_ticks(engine.moved_tokens))
@@ -265,8 +271,8 @@ class Replica(ReplicaTiers):
             batch.decodes, decode_context, tokens, context, pairs, rows + batch.decodes
         )
 
-    def _finish_block(self, batch: Batch) -> None:
-        now, steps, decodes = self._env._now, self._block_steps, batch.decodes
+    def _finish_block(self, batch: Batch, now: int) -> None:
+        steps, decodes = self._block_steps, batch.decodes
         self.steps += steps
         self.busy_ticks += now - self._block_start
         self.computed_tokens += decodes * steps
@@ -307,6 +313,85 @@ class Replica(ReplicaTiers):
                 "preempt each other in turn, for ever, as they would in vLLM; leave "
                 "scheduler_reserve_full_isl on, or give the replica more KV blocks"
             )
+
+    # -- outages --------------------------------------------------------------------------------
+
+    def withdraw(self, sequence: Sequence) -> bool:
+        """Take a sequence out of the queue; return false when it does not wait there."""
+        if sequence.ticket >= 0 or sequence not in self.engine.waiting:
+            return False
+        self.engine.withdraw(sequence)
+        self.disturb()  # whoever is next may fit
+        self.settle()
+        return True
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is here, nor on its way from here or to here."""
+        engine = self.engine
+        return not (engine.has_work or engine.holdings.parked)
+
+    def settle(self) -> None:
+        """Tell whoever waits for it to be empty, if it is."""
+        if self.on_empty is not None and self.empty:
+            self.on_empty()
+
+    def busy_until(self, now: int) -> int:
+        """Return the ticks it has computed before `now`, the step under way included."""
+        return self.busy_ticks + (now - self._block_start if self._block_steps else 0)
+
+    def crash(self) -> list[Sequence]:
+        """Stop at once, with a cold cache; return the sequences that were here.
+
+        Steps that ended before now count, and the one under way is lost, whether or not it ends at
+        this very tick. Sequences whose KV is on its way from here or to here are not returned.
+        """
+        now, engine = self._env.now, self.engine
+        self._fall_silent()
+        self._forget_loads()
+        latest = self._latest_tokens(self._drop_step(now))
+        lost = []
+        for lane, tick in enumerate(latest):
+            lost += engine.lose_running(lane, tick)
+        lost += engine.lose_others()
+        lost = [sequence for sequence in lost if sequence not in engine.doomed]
+        engine.doomed.clear()
+        self._stalled.clear()
+        for sequence in lost:
+            sequence.begin_preemption(now)
+        return lost
+
+    def _fall_silent(self) -> None:
+        """Forget what is to happen next, and wait until somebody comes."""
+        for timer in (self._ends, self._begins):
+            if timer.callbacks:
+                timer.callbacks = []
+        self._ends = Timer(self._env, self._on_end)
+        self._begins = Timer(self._env, self._on_begin)
+        self._idle = True
+
+    def _drop_step(self, now: int) -> int:
+        """Book the steps that ended before `now`; return the tick at which the next one began."""
+        if not self._block_steps:
+            return now
+        begun = self._block_start
+        steps, _ = steps_reaching(self._block, now - begun)
+        if steps > 1:
+            self._block_steps = steps - 1
+            begun += ticks_of(self._block, steps - 1)
+            if self._batch is self._alone:
+                self._finish_alone(begun)
+            else:
+                self._finish_block(self._batch, begun)
+        elif self._early_blocks:
+            self._return_early_blocks()
+        self._block_steps = 0
+        self.busy_ticks += now - begun
+        return begun
+
+    def _latest_tokens(self, begun: int) -> list[int]:
+        """Return, by lane, when decodes got their latest token; the step under way began then."""
+        return [self._latest_decode(begun)]
 
     # -- cutting a block ------------------------------------------------------------------------
 

@@ -69,6 +69,13 @@ class ReplicaTiers(ReplicaLoad):
             self.engine.loaded(sequence)
             self.disturb()
 
+    def _forget_loads(self) -> None:
+        """Wait for no layers any more: the step that needed them is lost."""
+        if self._tiers is not None:
+            self._tiers.loads.clear()
+        self._awaits_layers = False
+        self._computed_ticks = self._held_ticks = -1
+
     def _layers_have_come(self, tiers: KvConnector) -> bool:
         """Whether the layers that a computed step needed had come in time; waits where not."""
         if not (tiers.loads or self._held_ticks >= 0):

@@ -8,7 +8,8 @@ import numpy as np
 
 from hermes.metrics.requests import NEVER, RequestColumns
 from hermes.metrics.stages import StageColumns
-from hermes.sim.pipelines.walk import Visit, Walk
+from hermes.sim.classes import RequestClasses
+from hermes.sim.pipelines.walk import Failed, Rejected, Visit, Walk
 from hermes.sim.sequence import Sequence
 from hermes.workload import Workload
 from hermes.workload.workload import Column
@@ -24,9 +25,16 @@ class RequestLog:
     Args:
         workload: The requests.
         stage_names: Of each pipeline, the names of its stages, in order.
+        classes: Of the requests; None where all are alike.
     """
 
-    def __init__(self, workload: Workload, stage_names: tuple[tuple[str, ...], ...]) -> None:
+    def __init__(
+        self,
+        workload: Workload,
+        stage_names: tuple[tuple[str, ...], ...],
+        classes: RequestClasses | None = None,
+    ) -> None:
+        self._classes = classes
         size = len(workload)
         self._workload = workload
         self._stage_names = stage_names
@@ -40,6 +48,9 @@ class RequestLog:
         self._preemptions = [0] * size
         self._replica = [-1] * size
         self._reason: dict[int, str] = {}
+        self._failed: dict[int, None] = {}
+        self._retries: dict[int, int] = {}
+        self._known_ended = 0  # requests before this one have ended
         # What few plain requests have: ticks requeued, transferred, retrieved, preempted
         self._waits: dict[int, tuple[int, int, int, int]] = {}
         self._reused: dict[int, tuple[int, int]] = {}  # tokens from cache, from memory tiers
@@ -55,6 +66,25 @@ class RequestLog:
         """Note why a request is not served."""
         self._reason[request] = reason
 
+    def ended(self, request: int, ending: Rejected) -> None:
+        """Note why a request was not served, or not to its end."""
+        self._reason[request] = ending.reason
+        if isinstance(ending, Failed):
+            self._failed[request] = None
+
+    def retried(self, request: int) -> None:
+        """Note that a call of a request begins again, on another replica."""
+        self._retries[request] = self._retries.get(request, 0) + 1
+
+    def all_ended(self) -> bool:
+        """Whether every request of the workload has been served, rejected or lost."""
+        finished, reason = self._finished, self._reason
+        while self._known_ended < len(finished) and (
+            finished[self._known_ended] != NEVER or self._known_ended in reason
+        ):
+            self._known_ended += 1
+        return self._known_ended == len(finished)
+
     def called(self, sequence: Sequence, end: int, front_end: int) -> None:
         """Note a plain request that got its last token at tick `end`.
 
@@ -66,15 +96,14 @@ class RequestLog:
         self._last_token[request] = self._finished[request] = end + front_end
         if sequence.preemptions:
             self._preemptions[request] = sequence.preemptions
-        stalled = sequence.stall_ticks  # in steps, so it was not queued the less for that
-        waits = (
-            sequence.requeued_ticks + stalled,
-            sequence.transfer_ticks,
-            sequence.retrieval_ticks + stalled,
-            sequence.preempted_ticks,
-        )
-        if any(waits):
-            self._waits[request] = waits
+        if (
+            sequence.preempted_ticks
+            or sequence.transfer_ticks
+            or sequence.requeued_ticks
+            or sequence.retrieval_ticks
+            or sequence.stall_ticks
+        ):
+            self._waits[request] = _waits(sequence)
         if sequence.reused_tokens or sequence.fetched_tokens:
             self._reused[request] = (sequence.reused_tokens, sequence.fetched_tokens)
 
@@ -144,6 +173,11 @@ class RequestLog:
         reused, fetched = np.zeros(size, np.int64), np.zeros(size, np.int64)
         for request, (cached, remote) in self._reused.items():
             reused[request], fetched[request] = cached, remote
+        classes = self._classes
+        retries, failed = np.zeros(size, np.int64), np.zeros(size, np.bool_)
+        for request, times in self._retries.items():
+            retries[request] = times
+        failed[list(self._failed)] = True
         return RequestColumns(
             arrival=workload.arrival_ticks,
             scheduled=np.array(self._scheduled, np.int64),
@@ -161,8 +195,13 @@ class RequestLog:
             replica=np.array(self._replica, np.int64),
             replica_names=replica_names,
             right=right,
+            retries=retries,
+            failed=failed,
             reason=tuple(self._reason.get(i, "") for i in range(size)),
             stages=self._stages(server_names),
+            kind=np.full(size, -1) if classes is None else classes.numbers,
+            kind_names=tuple(kind.name for kind in classes.classes) if classes else (),
+            kind_slos=tuple(kind.slo for kind in classes.classes) if classes else (),
         )
 
     def _stages(self, server_names: tuple[str, ...]) -> StageColumns:
@@ -220,3 +259,14 @@ class RequestLog:
         ]
         rows: Column = np.stack(visits, axis=1)[plain]
         return rows
+
+
+def _waits(sequence: Sequence) -> tuple[int, int, int, int]:
+    """Return the ticks that a sequence was requeued, transferred, retrieved and preempted."""
+    stalled = sequence.stall_ticks  # in steps, so it was not queued the less for that
+    return (
+        sequence.requeued_ticks + stalled,
+        sequence.transfer_ticks,
+        sequence.retrieval_ticks + stalled,
+        sequence.preempted_ticks,
+    )

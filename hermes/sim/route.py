@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence as Sequence_
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hermes.sim.hand_off import HandOff
+from hermes.sim.operations.gate import Gate
 from hermes.sim.replica import Replica
 from hermes.sim.routing import RoutedRequest, RoutingPolicy
 from hermes.sim.tiers.lookup import Recalled
@@ -25,7 +26,7 @@ class Pick(NamedTuple):
     Attributes:
         replica: The one chosen; None where none could ever serve the call.
         hand_off: Whether it goes on elsewhere once the prompt is done.
-        reason: Why there is none.
+        reason: Why there is none; empty where one may come up that could.
     """
 
     replica: Replica | None
@@ -45,6 +46,7 @@ class Route:
         overflow_tokens: Pending prompt tokens of every replica above which an idle decode replica
             takes a call whole; None: never.
         recall: Stored context in front of the prompts, which only some replicas may reach.
+        gate: Says which replicas take calls at present; None: all of them, always.
     """
 
     replicas: tuple[Replica, ...]
@@ -53,6 +55,15 @@ class Route:
     hand_off: HandOff | None = None
     overflow_tokens: int | None = None
     recall: Recall | None = None
+    gate: Gate | None = None
+
+    only: Replica | None = field(init=False)
+    """The replica that takes all calls whole, where there is one and nothing to choose."""
+
+    def __post_init__(self) -> None:
+        chosen = self.hand_off, self.recall, self.gate
+        alone = len(self.replicas) == 1 and chosen == (None, None, None)
+        object.__setattr__(self, "only", self.replicas[0] if alone else None)
 
     def recalled(self, request: int) -> Recalled | None:
         """Return the stored context in front of a request's prompt, if there is any."""
@@ -75,6 +86,8 @@ class Route:
         candidates, reason = self._candidates(replicas, prompt, output)
         if candidates and reaches is not None:
             candidates, reason = [r for r in candidates if reaches(r.index)], NO_PATH
+        if candidates and self.gate is not None:
+            candidates, reason = self._open(self.gate, candidates, request, now)
         if not candidates:
             return Pick(None, reason=reason)
         one = len(candidates) == 1
@@ -83,6 +96,16 @@ class Route:
         if helper is not None and (reaches is None or reaches(helper.index)):
             return Pick(helper)
         return Pick(replica, self.hand_off is not None)
+
+    def _open(
+        self, gate: Gate, replicas: Sequence_[Replica], request: RoutedRequest, now: int
+    ) -> tuple[Sequence_[Replica], str]:
+        """Return those of the replicas that take a call now, or why none does."""
+        prompt, output, hand_off = request.prompt_tokens, request.output_tokens, self.hand_off
+        up = [replica for replica in replicas if replica.accepting]
+        if hand_off is not None:
+            up = [replica for replica in up if hand_off.targets(replica, prompt, output)]
+        return gate.takers(up, prompt, now)
 
     def _candidates(
         self, replicas: Sequence_[Replica], prompt: int, output: int
@@ -102,7 +125,7 @@ class Route:
         able = [replica for replica in replicas if not replica.engine.rejection(prompt, 1)]
         if not able:
             return able, replicas[0].engine.rejection(prompt, 1)
-        paired = [replica for replica in able if hand_off.targets(replica, prompt, output)]
+        paired = [replica for replica in able if hand_off.able(replica, prompt, output)]
         return paired, "no_decode_replica_holds_it"
 
     def _helper(self, replicas: Sequence_[Replica], prompt: int, output: int) -> Replica | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hermes.sim.kv_cache import CachedBlock
 
 if TYPE_CHECKING:
+    from hermes.sim.classes import RequestClass
     from hermes.sim.pipelines.signal import Signal
     from hermes.sim.route import Route
     from hermes.sim.routing.request import RoutedRequest
@@ -70,6 +71,7 @@ class Sequence:
         "stall_ticks",
         "swapped",
         "target",
+        "tenant",
         "ticket",
         "transfer_ticks",
     )
@@ -108,6 +110,7 @@ class Sequence:
         self.first_token = -1
         self.last_token = -1  # tick of its latest token, kept only while it is preempted
         self.preemptions = 0
+        self.tenant: RequestClass | None = None  # whose it is, where requests have classes
         self.route: Route | None = None  # who knows where it goes on
         self.routed: RoutedRequest | None = None  # what routers see of it
         # Given at its last token, with replica and sequence; None where the log hears of it.

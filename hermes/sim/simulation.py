@@ -6,17 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hermes.metrics import FleetUse, RequestColumns, TokenGaps, summarize
+from hermes.metrics import RequestColumns, TokenGaps, summarize
 from hermes.metrics.summary import Number
 from hermes.scenario.scenario import Scenario
 from hermes.scenario.units import seconds_to_ticks
+from hermes.sim.classes import classes_of
 from hermes.sim.clock import Clock
 from hermes.sim.coordinator import Coordinator
 from hermes.sim.deployment import Deployment, resolve
-from hermes.sim.energy import fleet_joules
 from hermes.sim.fleet import RunOptions, build_network, start_replicas
 from hermes.sim.laws import check_drained
 from hermes.sim.link import LinkUse
+from hermes.sim.operations.operator import Operator
+from hermes.sim.operations.use import fleet_use
 from hermes.sim.replica import Observer
 from hermes.sim.request_log import RequestLog
 from hermes.sim.tiers.connect import connect_tiers
@@ -97,16 +99,22 @@ def simulate_deployment(
     workload = own_arrivals(workload)
     ttft_ticks = seconds_to_ticks((scenario.slo.ttft_ms or 0) / 1000)
     stage_names = tuple(deployment.pipelines[name].stage_names for name in workload.pipeline_names)
-    log = RequestLog(workload, stage_names)
-    coordinator = Coordinator(env, workload, log, ttft_ticks, on_finished)
+    classes = classes_of(scenario, workload)
+    log = RequestLog(workload, stage_names, classes)
+    coordinator = Coordinator(env, workload, log, ttft_ticks, on_finished, classes)
     options = RunOptions(fast_forward, check, observer)
     pools = start_replicas(env, deployment, coordinator, options, scenario.seed)
     replicas = [replica for pool in pools.values() for replica in pool]
     network = build_network(env, deployment)
     tiers = connect_tiers(env, network, deployment.tiers, replicas)
-    ways, stations = build_ways(network, scenario, deployment, workload, coordinator, pools)
+    operator = Operator(env, deployment, pools, coordinator, scenario.seed)
+    ways, stations = build_ways(
+        network, scenario, deployment, workload, coordinator, pools, operator
+    )
     coordinator.start(ways)
     env.run()
+    while operator.give_up():
+        env.run()
     for tier in tiers:
         tier.check_drained()
     for replica in replicas:
@@ -118,14 +126,7 @@ def simulate_deployment(
     names = tuple(f"{name}/{i}" for name, pool in pools.items() for i in range(len(pool)))
     served = tuple(f"{name}/{i}" for name, pool in stations.items() for i in range(len(pool)))
     requests = log.columns(names, (*names, *served))
-    fleet = FleetUse(
-        devices=deployment.devices,
-        usd_per_hour=deployment.usd_per_hour,
-        replicas=len(replicas),
-        steps=sum(replica.steps for replica in replicas),
-        busy_ticks=sum(replica.busy_ticks for replica in replicas),
-        joules=fleet_joules(deployment, pools, stations, requests),
-    )
+    fleet = fleet_use(deployment, pools, stations, operator.instances, requests)
     gaps = tuple(replica.gaps for replica in replicas)
     limit = scenario.workload.limit
     duration = limit.duration_s if limit else None

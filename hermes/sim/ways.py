@@ -11,6 +11,7 @@ from hermes.sim.coordinator import Coordinator, Walker
 from hermes.sim.deployment import Deployment
 from hermes.sim.fleet import Pools, build_route
 from hermes.sim.network import FlowNetwork
+from hermes.sim.operations.operator import Operator
 from hermes.sim.pipelines.build import Builder, require_attributes
 from hermes.sim.pipelines.draws import Draws
 from hermes.sim.pipelines.plan import CallPlan
@@ -34,6 +35,7 @@ def build_ways(
     workload: Workload,
     coordinator: Coordinator,
     pools: Pools,
+    operator: Operator,
 ) -> tuple[tuple[Route | Walker, ...], Mapping[str, Sequence[Station]]]:
     """Return the way of each of the workload's pipelines, and the stations on them, started."""
     env = network.env
@@ -58,7 +60,7 @@ def build_ways(
         plan = deployment.pipelines[name]
         require_attributes(plan, tuple(workload.attributes))
         routes = [
-            _route(network, deployment, pools, call, _Drawing(workload, scenario.seed, name))
+            _route(operator, network, deployment, call, _Drawing(workload, scenario.seed, name))
             for call in plan.calls
         ]
         first_calls.append(routes[0] if routes else None)
@@ -70,6 +72,7 @@ def build_ways(
         first_stage += len(plan.stage_names)
     if workload.earlier is not None:
         warm_caches(workload.earlier, first_calls)
+    operator.start(network)
     return tuple(ways), stations
 
 
@@ -87,11 +90,15 @@ class _Drawing:
 
 
 def _route(
-    network: FlowNetwork, deployment: Deployment, pools: Pools, call: CallPlan, drawing: _Drawing
+    operator: Operator,
+    network: FlowNetwork,
+    deployment: Deployment,
+    call: CallPlan,
+    drawing: _Drawing,
 ) -> Route:
     """Return the route of a call; each has random streams of its own."""
     name, seed = drawing.name(call), drawing.seed
-    route = build_route(network, deployment, pools, call.route, seed, name)
+    route = build_route(operator, network, deployment, call.route, seed, name)
     if call.spec.recall is None:
         return route
     if drawing.workload.prefixes is not None:

@@ -35,8 +35,11 @@ def columns(rows: list[tuple[int, int, int, int, int, int]]) -> RequestColumns:
         replica=np.zeros(size, np.int64),
         replica_names=("chat/0",),
         right=np.full(size, -1),
+        retries=np.zeros(size, np.int64),
+        failed=np.zeros(size, np.bool_),
         reason=("",) * size,
         stages=stages(times),
+        kind=np.full(size, -1),
     )
 
 

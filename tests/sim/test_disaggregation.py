@@ -225,3 +225,13 @@ def test_pools_that_do_not_pair_are_refused(client_changes, words: list[str]) ->
         simulate(build_scenario({**mapping, "clients": clients}))
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_step_that_moves_kv_to_the_host_is_a_block_of_its_own() -> None:
+    """A decode replica swaps, and then its decodes run on undisturbed; found by random cases."""
+    bounds = limits(max_num_seqs=2, max_num_batched_tokens=42, block_size=4, num_blocks=8)
+    swapping = client(replace(bounds, swap_blocks=5), costs=COSTS["curved"]())
+    plan = pools(replace(swapping, layerwise=True), swapping, "join_shortest_queue")
+    requests = [(0, 1, 1)] * 2 + [(0, 3, 3)] + [(0, 1, 1)] * 2 + [(0, 24, 3)] + [(0, 1, 1)] * 5
+    fast, slow = (simulate_deployment(SCENARIO, plan, workload(requests), f) for f in (True, False))
+    assert fast.requests.last_token.tolist() == slow.requests.last_token.tolist()

@@ -14,14 +14,14 @@ from tests.sweeps.small_study import digest, loaded, rows_of, run_here
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 256 kB, mounted for one test."""
+    """A file system of 1 MB, mounted for one test."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = shutil.which("mount")
     if mount is None:
         pytest.skip("there is no `mount` here")
     made = subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder],
+        [mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if made.returncode != 0:

@@ -20,8 +20,8 @@ def test_every_reader_has_a_row():
     assert sorted(rows) == list(trace_names())
 
 
-def test_the_example_is_valid():
-    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
+def test_the_examples_are_valid(text):
     WorkloadSpec.model_validate(yaml.safe_load(text)["workload"])
 
 

@@ -149,7 +149,7 @@ def _label_front(canvas: FigureCanvasAgg, axes: Axes, report: Report, data: Page
         best: tuple[int, Any, Any] | None = None
         for dx, dy in _OFFSETS:
             note = axes.annotate(
-                "\n".join(textwrap.wrap(settings_text(report, number), 22)),
+                "\n".join(textwrap.wrap(settings_text(report, number), 22, break_long_words=False)),
                 (row[data.x], row[data.y]), (dx, dy), textcoords="offset points", fontsize=8,
                 ha="left" if dx > 0 else "right", va="bottom" if dy > 0 else "top",
                 color="#a00000" if knee else _INK, zorder=7, linespacing=1.15,

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from hermes.scenario.base import NonNegative, Positive, PositiveInt, Spec
 from hermes.scenario.costs import CostsSpec
+from hermes.scenario.operations import AutoscaleSpec, FailuresSpec, RetrySpec, StartUpSpec
 from hermes.scenario.speculation import SpeculativeSpec
 from hermes.scenario.tiers import KvFetch, KvLoad, KvWriteBack
 
@@ -54,7 +55,7 @@ class LlmClientSpec(Spec):
     """How a replica forms its batches: `chunked`, `continuous`, `mixed` or `static`."""
     scheduling_policy: str = "fcfs"
     """Which request is next, and which gives way when KV blocks run out: `fcfs`, `priority`,
-    `shortest_prompt`, `least_work_left` or `edf`."""
+    `shortest_prompt`, `least_work_left`, `edf`, or `fair` to the request classes."""
     max_num_seqs: PositiveInt = 128
     """Most sequences a replica runs at once."""
     max_num_batched_tokens: PositiveInt = 2048
@@ -107,3 +108,18 @@ class LlmClientSpec(Spec):
     `workload.difficulty`. Default: not known, and no quality is reported."""
     usd_per_device_hour: Positive | None = None
     """Price of one device for one hour; default: the catalog's."""
+    max_queue: Annotated[int, Field(ge=0)] | None = None
+    """Most requests that wait at a replica; one more is rejected. Default: no limit."""
+    max_pool_queue: Annotated[int, Field(ge=0)] | None = None
+    """Most requests that wait at all of its replicas together, likewise."""
+    queue_timeout_ms: Positive | None = None
+    """How long a request waits at most; one that has not begun by then is dropped. Default: until
+    it is served."""
+    failures: FailuresSpec | None = None
+    """How replicas fail and come back; default: they never do."""
+    retry: RetrySpec | None = None
+    """What becomes of requests whose replica is lost; default: each begins again once."""
+    start_up: StartUpSpec | None = None
+    """What a replica that comes back or is added needs first; default: nothing."""
+    autoscale: AutoscaleSpec | None = None
+    """Replicas by their load; `replicas` are there at the beginning. Default: always as many."""

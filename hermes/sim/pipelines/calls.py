@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from hermes.scenario.pipeline import Generate
+from hermes.sim.operations.attempts import Served, serve
 from hermes.sim.pipelines.context import Context
-from hermes.sim.pipelines.signal import Signal
+from hermes.sim.pipelines.signal import Signal, Waitable
 from hermes.sim.pipelines.walk import Answer, Rejected, Visit, Walk
 from hermes.sim.pipelines.world import Steps, World
 from hermes.sim.replica import Replica
@@ -93,27 +95,52 @@ class GenerateStep:
             lambda block_size: self._prefix(walk, call, block_size),
         )
         reaches = None if world.reaches_all else partial(world.reaches, walk)
-        pick = self._route.pick(begin, routed, reaches)
-        replica = pick.replica
-        if replica is None:
-            raise Rejected(pick.reason)
-        yield from world.move(walk, replica.index, BYTES_PER_TOKEN * call.prompt)
-        submitted = world.env.now
-        sequence = self._sequence(walk, call, replica)
-        sequence.route, sequence.routed = self._route, routed
-        sequence.hand_off = pick.hand_off
-        sequence.done = done = Signal()
-        replica.submit(sequence)
-        last, sequence = yield done  # elsewhere than it began, if it was handed over
+        if self._route.gate is not None:
+            served = yield from self._attempt(walk, call, routed, reaches)
+            replica, last, sequence = served.first, served.replica, served.sequence
+            moved = served.moved
+        else:
+            pick = self._route.pick(begin, routed, reaches)
+            if pick.replica is None:
+                raise Rejected(pick.reason)
+            replica = pick.replica
+            yield from world.move(walk, replica.index, BYTES_PER_TOKEN * call.prompt)
+            moved = world.env.now - begin
+            sequence = self._sequence(walk, call, replica)
+            sequence.route, sequence.routed = self._route, routed
+            sequence.hand_off = pick.hand_off
+            sequence.done = done = Signal()
+            replica.submit(sequence)
+            last, sequence = yield done  # elsewhere than it began, if it was handed over
         if last.front_end_ticks:
             yield world.env.timeout(last.front_end_ticks)
         walk.at = last.index
-        world.leave(walk, self._visit(sequence, begin, submitted, last))
+        world.leave(walk, self._visit(sequence, begin, moved, last))
         world.coordinator.log.sampled(walk.request, sequence)
         self._take_answer(walk, call, sequence, last)
         walk.right = self._right(walk, replica)
         if spec.keeps_output:
             self._grow(walk, call)
+
+    def _attempt(
+        self,
+        walk: Walk,
+        call: _Call,
+        routed: RoutedRequest,
+        reaches: Callable[[int], bool] | None,
+    ) -> Generator[Waitable, Any, Served]:
+        """Make the call on replicas that come and go."""
+        world = self._world
+
+        def move(replica: Replica) -> Steps:
+            world.enter(walk)  # nobody may wait for it any more
+            yield from world.move(walk, replica.index, BYTES_PER_TOKEN * call.prompt)
+
+        def build(replica: Replica) -> Sequence:
+            return self._sequence(walk, call, replica)
+
+        log = world.coordinator.log
+        return (yield from serve(world.env, log, self._route, routed, build, move, reaches))
 
     def _call(self, walk: Walk) -> _Call:
         spec, draws = self._spec, self._world.draws
@@ -169,12 +196,12 @@ class GenerateStep:
             prefix = call.keys.keys(block_size, prefix)
         return prefix
 
-    def _visit(self, sequence: Sequence, begin: int, submitted: int, replica: Replica) -> Visit:
+    def _visit(self, sequence: Sequence, begin: int, moved: int, replica: Replica) -> Visit:
         preempted = sequence.preempted_ticks
-        queued = sequence.scheduled - submitted + sequence.requeued_ticks
+        queued = sequence.scheduled - begin - moved + sequence.requeued_ticks
         queued -= sequence.retrieval_ticks
         retrieved = sequence.retrieval_ticks + sequence.stall_ticks
-        transferred = submitted - begin + sequence.transfer_ticks
+        transferred = moved + sequence.transfer_ticks
         waits = queued + transferred + retrieved + preempted
         now = self._world.env.now
         return Visit(

@@ -202,7 +202,7 @@ class ParallelStep:
         for branch in branches:
             branch.dropped = True
         if len(join.done) < enough:
-            raise Rejected(join.reason) if join.reason else Stopped
+            raise join.ending or Stopped
         self._gather(walk, join.done)
 
     def _gather(self, walk: Walk, done: Sequence[Walk]) -> None:
@@ -248,7 +248,7 @@ class _Join:
     def __init__(self, world: World, over: Signal, wait_for: int, branches: int) -> None:
         self.over = over
         self.done: list[Walk] = []
-        self.reason = ""
+        self.ending: Rejected | None = None
         self._world = world
         self._wait_for = wait_for
         self._spare = branches - wait_for
@@ -271,7 +271,7 @@ class _Join:
             self._log(branch)
             self._spare -= 1
             if self._spare < 0 and not self.over.given:
-                self.reason = rejected.reason
+                self.ending = rejected
                 self.over.give()
             return
         if self.over.given:

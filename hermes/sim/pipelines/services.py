@@ -81,8 +81,10 @@ class ServiceStep:
             return
         if self._policy is not None:
             station = self._choose(walk, self._policy)
-            yield from world.move(walk, station.place, service.size_bytes(walk))
-            submitted = world.env.now
+            there = world.moved(walk, station.place, service.size_bytes(walk))
+            if there is not None:
+                yield there
+                submitted = world.env.now
             station.submit(job)
             yield job.done
             place, server = station.place, station.index

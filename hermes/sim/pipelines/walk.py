@@ -9,7 +9,7 @@ from typing import NamedTuple
 from hermes.sim.pipelines.context import Context
 from hermes.sim.pipelines.draws import Place
 
-__all__ = ["Answer", "Documents", "Rejected", "Stopped", "Visit", "Walk"]
+__all__ = ["Answer", "Documents", "Failed", "Rejected", "Stopped", "Visit", "Walk"]
 
 
 class Rejected(Exception):  # noqa: N818 - it is an outcome, not an error
@@ -18,6 +18,10 @@ class Rejected(Exception):  # noqa: N818 - it is an outcome, not an error
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class Failed(Rejected):
+    """The request was begun and is lost; `reason` says how."""
 
 
 class Stopped(Exception):  # noqa: N818 - it is an outcome, not an error

@@ -80,20 +80,26 @@ class World:
         return place < 0 or walk.at < 0 or self._topology.reaches(walk.at, place)
 
     def move(self, walk: Walk, place: int, size_bytes: int) -> Steps:
-        """Let a walk's data flow to a place; what comes from outside, or goes there, is there.
+        """Let a walk's data flow to a place; see `moved`."""
+        there = self.moved(walk, place, size_bytes)
+        if there is not None:
+            yield there
 
-        A message that no link would notice takes the time it takes alone and shares nothing.
+    def moved(self, walk: Walk, place: int, size_bytes: int) -> Waitable | None:
+        """Return what to wait for until a walk's data is at a place; None where it is.
+
+        What comes from outside, or goes there, is there. A message that no link would notice takes
+        the time it takes alone and shares nothing.
         """
         source = walk.at
         if source < 0 or place < 0 or source == place:
-            return
+            return None
         if size_bytes <= _MESSAGE_BYTES:
-            yield self.env.timeout(self._alone(source, place, size_bytes))
-            return
+            return self.env.timeout(self._alone(source, place, size_bytes))
         path = self._topology.path(source, place)
         arrived = Signal()
         self._network.transfer(path, size_bytes, arrived.give)
-        yield arrived
+        return arrived
 
     def _alone(self, source: int, place: int, size_bytes: int) -> int:
         """Return the ticks of a transfer with nobody else about."""

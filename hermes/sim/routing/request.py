@@ -20,7 +20,7 @@ class RoutedRequest:
         keys: Returns the keys of its prompt's blocks by block size; default: the workload does.
     """
 
-    __slots__ = ("_keys", "_workload", "number", "output_tokens", "prompt_tokens")
+    __slots__ = ("_keys", "number", "output_tokens", "prompt_tokens", "workload")
 
     def __init__(
         self,
@@ -33,26 +33,26 @@ class RoutedRequest:
         self.number = number
         self.prompt_tokens = prompt_tokens
         self.output_tokens = output_tokens
-        self._workload = workload
+        self.workload = workload
         self._keys = keys
 
     @property
     def priority(self) -> int:
         """Smaller is more urgent."""
-        priority = self._workload.priority
+        priority = self.workload.priority
         return 0 if priority is None else int(priority[self.number])
 
     @property
     def session(self) -> int:
         """The session it is a turn of; -1: of none."""
-        session = self._workload.session
+        session = self.workload.session
         return -1 if session is None else int(session[self.number])
 
     def prefix_keys(self, block_size: int) -> tuple[Hashable, ...]:
         """Return the keys of the prompt's full blocks that other requests may share."""
         if self._keys is not None:
             return self._keys(block_size)
-        prefixes = self._workload.prefixes
+        prefixes = self.workload.prefixes
         if prefixes is None:
             return ()
         return prefixes.keys(self.number, self.prompt_tokens, block_size)

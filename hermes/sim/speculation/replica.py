@@ -79,12 +79,12 @@ class SpeculativeReplica(Replica):
             )
         )
 
-    def _finish_block(self, batch: Batch) -> None:
+    def _finish_block(self, batch: Batch, now: int) -> None:
         engine = self._speculative
         drafts = engine.decoding.tokens - batch.decodes if batch.decodes else 0
         padding = sum(sequence.granted - tokens for sequence, tokens in batch.prefills)
         self.computed_tokens += drafts * self._block_steps + padding
-        super()._finish_block(batch)
+        super()._finish_block(batch, now)
         if engine.instant:
             self.gaps.add(0, 0, 1, engine.instant)
             engine.instant = 0

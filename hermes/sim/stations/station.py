@@ -183,7 +183,12 @@ class Station:
 
     def _take(self) -> list[tuple[Job, int]]:
         """Take the items of a batch, oldest first, all for one model."""
-        model = self.queue[0].model
+        head = self.queue[0]
+        if len(self.queue) == 1 and head.waiting == 1:
+            self.queue.clear()
+            head.waiting = 0
+            return [(head, 1)]
+        model = head.model
         items = self._batching.most_items
         tokens = self._batching.most_tokens
         parts: list[tuple[Job, int]] = []

@@ -229,9 +229,24 @@ class TieredEngine(Engine):
 
     # -- transfers ------------------------------------------------------------------------------
 
+    def lose_others(self) -> list[Sequence]:
+        """Take everything from the sequences that do not run; see `Engine`.
+
+        KV goes on flowing to those that were set aside, for nobody.
+        """
+        loading = [sequence for _, sequence in self._loading.values()]
+        self._loading.clear()
+        lost = super().lose_others()
+        if self.pool.evicted is not None:
+            self.pool.evicted.clear()
+        return [*loading, *lost]
+
     def loaded(self, sequence: Sequence) -> None:
-        """Let a sequence be the next to be admitted: its KV has come."""
-        serial, _ = self._loading.pop(sequence.request_id)
+        """Let a sequence be the next to be admitted: its KV has come, unless all is lost."""
+        serial, awaited = self._loading.get(sequence.request_id, (0, None))
+        if awaited is not sequence:
+            return
+        del self._loading[sequence.request_id]
         if sequence in self.doomed:
             self.doomed.remove(sequence)
             self.holdings.sent(sequence)
