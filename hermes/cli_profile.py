@@ -72,5 +72,6 @@ def profile(
     elif not quiet:
         typer.echo(facts_text(facts))
         typer.echo(f"\nwrote {out / 'table.csv'}; try: hermes simulate {out / 'scenario.yaml'}")
+        typer.echo(f"ship it: hermes profile --out {out} --publish hermes/costs/data")
     if facts["interrupted"]:
         raise typer.Exit(130)

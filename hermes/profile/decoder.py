@@ -67,26 +67,31 @@ class Decoder:
     """Weights, and a cache of keys and values with a slot for every sequence."""
 
     def __init__(self, model: Model, operands: Operands, slots: int, length: int) -> None:
-        """Make random weights and an empty cache.
-
-        Args:
-            model: The shape; see `compact`.
-            operands: Makes them on the device.
-            slots: Sequences that the cache can hold.
-            length: Tokens of each.
-        """
+        """Make random weights and an empty cache; see `compact` and `reserve`."""
         random, hidden = operands.random, model.hidden_size
-        self.model, self.operands, self.slots, self.length = model, operands, slots, length
-        self.torch = operands.torch
+        self.model, self.operands, self.torch = model, operands, operands.torch
         self._heads, self._kv_heads = model.num_attention_heads, model.num_key_value_heads
         self._dim = model.head_dim
         self._layers = [self._layer(each) for each in range(model.num_hidden_layers)]
         self._embedding, self._head = (random(model.vocab_size, hidden) for _ in range(2))
         self._norm = random(hidden)
-        self._cache = random(model.num_hidden_layers, 2, slots, self._kv_heads, length, self._dim)
-        self._turns = random(2, length, 1, self._dim)
         self._causal: dict[tuple[int, int], Any] = {}
         self._routings: dict[int, Routing] = {}
+        self.reserve(slots, length)
+
+    def reserve(self, slots: int, length: int) -> None:
+        """Make an empty cache in place of the one there is.
+
+        Args:
+            slots: Sequences that it can hold.
+            length: Tokens of each.
+        """
+        self.slots, self.length = slots, length
+        self._cache: Any = None  # frees the old one first
+        layers = self.model.num_hidden_layers
+        random = self.operands.random
+        self._cache = random(layers, 2, slots, self._kv_heads, length, self._dim)
+        self._turns = random(2, length, 1, self._dim)
 
     def _layer(self, index: int) -> dict[str, Any]:
         """Return the weights of a layer."""

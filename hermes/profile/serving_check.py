@@ -14,7 +14,6 @@ from typing import Any
 from hermes.catalog import Model
 from hermes.costs.tables import TablePass
 from hermes.profile.decoder import Decoder
-from hermes.profile.operators.operands import Operands
 from hermes.profile.serving import Arrival, Served, ServingLoop, serve
 from hermes.profile.steps import StepShape, step_sum
 from hermes.scenario.device import DeviceSpec
@@ -106,16 +105,17 @@ class ServingCheck:
         return 2 * sum(self.lengths)
 
 
-def check_serving(check: ServingCheck, model: Model, operands: Operands) -> dict[str, Any]:
+def check_serving(check: ServingCheck, decoder: Decoder) -> dict[str, Any]:
     """Serve a trace, simulate it, and compare the requests that were answered in time.
 
     The time that the loop adds to a step is measured before, on decodes. The rate is 0.6 of what
     the simulation says the deployment can do.
     """
     begun = time.monotonic()
+    model = decoder.model
     write_config(check.folder / "decoder" / "config.json", model)
-    decoder = Decoder(model, operands, 2 * check.max_num_seqs, check.length)
-    with operands.torch.inference_mode():
+    decoder.reserve(2 * check.max_num_seqs, check.length)
+    with decoder.torch.inference_mode():
         loop = ServingLoop(decoder, check.max_num_seqs, check.max_num_batched_tokens)
         left = check.seconds - (time.monotonic() - begun)
         overhead, attention = _overhead(check, loop, _WARM_SHARE * left)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from hermes.catalog import Model
@@ -22,8 +23,8 @@ from hermes.profile.torch_bench import TorchBench
 
 __all__ = ["check_whole", "decoders", "room"]
 
-_STEPS_SHARE, _EXPERTS_SHARE = 0.35, 0.55
-"""When the steps of the dense decoder end, and those of the one with experts."""
+_STEPS_SHARE, _SERVING_SHARE = 0.35, 0.75
+"""When the steps of the first decoder end, and its served trace; then come those with experts."""
 _MEMORY_SHARE = 0.3
 """Of the device's memory, for weights; as much for the cache."""
 _LAYERS = {"gpu": 32, "cpu": 8}
@@ -38,8 +39,8 @@ def check_whole(
 ) -> dict[str, Any]:
     """Return how far whole steps and a served trace are from what the table says.
 
-    Steps are those of the first model that a compact decoder can be, and of the first with routed
-    experts; the first is served too.
+    Steps are those of the first dense model that a compact decoder can be, and of the first with
+    routed experts; the first is served too.
     """
     limit = TimeLimit(seconds)
     found = decoders(checks.models, checks.machine.memory_bytes, checks.machine.kind)
@@ -49,21 +50,32 @@ def check_whole(
         }
     facts: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
-    ends = (_STEPS_SHARE, _EXPERTS_SHARE)
-    for key, model, end in zip(_KEYS, found, ends, strict=False):
-        progress.say(f"{key} of {model.name} with {model.num_hidden_layers} layers")
-        try:
-            facts[key], steps = _steps(checks, model, bench, reach, limit.until(end))
-            rows += steps
-        except (RuntimeError, NotDoneError) as error:  # PyTorch's: the table stands without
-            facts[key] = {"not done": str(error).partition("\n")[0]}
-    write_facts(checks.folder / "steps.json", {"steps": rows})
+    progress.say(f"whole steps of {found[0].name} with {found[0].num_hidden_layers} layers")
+    whole = _Whole(checks, bench, reach, found[0])
+    with _said(facts, _KEYS[0]):
+        facts[_KEYS[0]], rows = whole.steps(limit.until(_STEPS_SHARE))
     progress.say("a served trace")
-    try:
-        facts["serving"] = _serving(checks, found[0], bench, reach, limit.left)
-    except (RuntimeError, NotDoneError) as error:
-        facts["serving"] = {"not done": str(error).partition("\n")[0]}
+    end = _SERVING_SHARE if len(found) > 1 else 1.0
+    with _said(facts, "serving"):
+        facts["serving"] = whole.serving(limit.until(end))
+    del whole  # its weights make room
+    if len(found) > 1:
+        progress.say(f"whole steps of {found[1].name} with {found[1].num_hidden_layers} layers")
+        with _said(facts, _KEYS[1]):
+            whole = _Whole(checks, bench, reach, found[1])
+            facts[_KEYS[1]], more = whole.steps(limit.left)
+            rows += more
+    write_facts(checks.folder / "steps.json", {"steps": rows})
     return facts
+
+
+@contextmanager
+def _said(facts: dict[str, Any], key: str) -> Iterator[None]:
+    """Say what could not be done, and why: the table stands without it."""
+    try:
+        yield
+    except (RuntimeError, NotDoneError) as error:  # PyTorch's, of memory that runs out for one
+        facts[key] = {"not done": str(error).partition("\n")[0]}
 
 
 def decoders(models: Sequence[Model], memory_bytes: float, kind: str) -> list[Model]:
@@ -90,53 +102,55 @@ def room(model: Model, memory_bytes: float, slots: int, length: int) -> tuple[in
     return slots, length
 
 
-def _steps(
-    checks: Checks, model: Model, bench: TorchBench, reach: Reach, seconds: float
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the facts and the rows of the whole steps of one decoder."""
-    limit = TimeLimit(seconds)
-    _check_time(model, bench, seconds)
-    slots, length = _sizes(checks, model, reach)
-    measured = [call for _, call in calls(checks.entries)]
-    cost = table_pass(checks.roofline(model), measured, "table.csv")
-    decoder = Decoder(model, bench.operands, slots + 1, length)
-    shapes = step_shapes(slots, length, min(reach.tokens, length))
-    run = step_runner(decoder, bench.time)
-    steps = measure_steps(run, shapes, lambda shape: step_sum(cost, shape), limit.left, limit.clock)
-    if not steps:
-        raise NotDoneError("no time for a step")
-    check = compare(cost, steps)
-    facts = {
-        "model": f"{model.name}, {model.num_hidden_layers} layers",
-        "measured": f"{len(check.steps)} of {len(shapes)}",
-        "step_overhead_us": round(check.overhead_us, 1),
-        "median error": {kind: f"{error:.1%}" for kind, error in check.errors.items()},
-    }
-    return facts, [{"model": model.name, **row} for row in check.steps]
+class _Whole:
+    """One decoder, made when it is first needed."""
 
+    def __init__(self, checks: Checks, bench: TorchBench, reach: Reach, model: Model) -> None:
+        self._checks, self._bench, self._reach, self._model = checks, bench, reach, model
+        gpu = reach.kind == "gpu"
+        slots = min(reach.sequences, 64 if gpu else 8)
+        length = min(reach.length, 4096 if gpu else 512)
+        self._slots, self._length = room(model, checks.machine.memory_bytes, slots, length)
+        self._made: Decoder | None = None
+        measured = [call for _, call in calls(checks.entries)]
+        self._cost = table_pass(checks.roofline(model), measured, "table.csv")
 
-def _serving(
-    checks: Checks, model: Model, bench: TorchBench, reach: Reach, seconds: float
-) -> dict[str, Any]:
-    limit = TimeLimit(seconds)
-    _check_time(model, bench, seconds)
-    slots, length = _sizes(checks, model, reach)
-    gpu = checks.machine.kind == "gpu"
-    lengths = (256, 64) if gpu else (min(64, length // 4), min(16, length // 16))
-    measured = [call for _, call in calls(checks.entries)]
-    cost = table_pass(checks.roofline(model), measured, "table.csv")
-    check = ServingCheck(checks.folder, checks.device, cost, lengths, slots, limit.left)
-    return check_serving(check, model, bench.operands)
+    def steps(self, seconds: float) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Return the facts and the rows of whole steps."""
+        limit, model, cost = TimeLimit(seconds), self._model, self._cost
+        decoder = self._decoder(seconds)
+        shapes = step_shapes(self._slots, self._length, min(self._reach.tokens, self._length))
+        run = step_runner(decoder, self._bench.time)
+        steps = measure_steps(
+            run, shapes, lambda shape: step_sum(cost, shape), limit.left, limit.clock
+        )
+        if not steps:
+            raise NotDoneError("no time for a step")
+        check = compare(cost, steps)
+        facts = {
+            "model": f"{model.name}, {model.num_hidden_layers} layers",
+            "measured": f"{len(check.steps)} of {len(shapes)}",
+            "step_overhead_us": round(check.overhead_us, 1),
+            "median error": {kind: f"{error:.1%}" for kind, error in check.errors.items()},
+        }
+        return facts, [{"model": model.name, **row} for row in check.steps]
 
+    def serving(self, seconds: float) -> dict[str, Any]:
+        """Return how far a served trace is from its simulation."""
+        limit, length = TimeLimit(seconds), self._length
+        decoder = self._decoder(seconds)
+        gpu = self._reach.kind == "gpu"
+        lengths = (256, 64) if gpu else (min(64, length // 4), min(16, length // 16))
+        folder, device = self._checks.folder, self._checks.device
+        check = ServingCheck(folder, device, self._cost, lengths, self._slots, limit.left)
+        return check_serving(check, decoder)
 
-def _sizes(checks: Checks, model: Model, reach: Reach) -> tuple[int, int]:
-    gpu = reach.kind == "gpu"
-    slots, length = min(reach.sequences, 64 if gpu else 8), min(reach.length, 4096 if gpu else 512)
-    return room(model, checks.machine.memory_bytes, slots, length)
-
-
-def _check_time(model: Model, bench: TorchBench, seconds: float) -> None:
-    """Raise where the decoder's weights take longer to draw than there is time."""
-    needed = _BUILT * bench.operands.fill_seconds(model.total_parameters)
-    if needed > seconds:
-        raise NotDoneError(f"{seconds:.0f} s are left, its weights may take {needed:.0f}")
+    def _decoder(self, seconds: float) -> Decoder:
+        """Return the decoder; raise where its weights take longer to draw than there is time."""
+        if self._made is None:
+            operands = self._bench.operands
+            needed = _BUILT * operands.fill_seconds(self._model.total_parameters)
+            if needed > seconds:
+                raise NotDoneError(f"{seconds:.0f} s left, its weights may take {needed:.0f}")
+            self._made = Decoder(self._model, operands, self._slots + 1, self._length)
+        return self._made
