@@ -29,6 +29,8 @@ class Kernel(NamedTuple):
     """Whether a CUDA graph can hold it."""
     waits: bool = False
     """Whether it waits for something other than the processor."""
+    host: bool = False
+    """Whether the host does it, whatever the device is."""
 
 
 class Bench(Protocol):

@@ -68,7 +68,7 @@ class Decoder:
 
     def __init__(self, model: Model, operands: Operands, slots: int, length: int) -> None:
         """Make random weights and an empty cache; see `compact` and `reserve`."""
-        random, hidden = operands.random, model.hidden_size
+        random, hidden = operands.repeated, model.hidden_size
         self.model, self.operands, self.torch = model, operands, operands.torch
         self._heads, self._kv_heads = model.num_attention_heads, model.num_key_value_heads
         self._dim = model.head_dim
@@ -89,13 +89,13 @@ class Decoder:
         self.slots, self.length = slots, length
         self._cache: Any = None  # frees the old one first
         layers = self.model.num_hidden_layers
-        random = self.operands.random
+        random = self.operands.repeated
         self._cache = random(layers, 2, slots, self._kv_heads, length, self._dim)
         self._turns = random(2, length, 1, self._dim)
 
     def _layer(self, index: int) -> dict[str, Any]:
         """Return the weights of a layer."""
-        model, random = self.model, self.operands.random
+        model, random = self.model, self.operands.repeated
         hidden, heads = model.hidden_size, self._heads * self._dim
         rows = (self._heads + 2 * self._kv_heads) * self._dim
         shapes: dict[str, tuple[int, ...]] = {"qkv": (rows, hidden), "out": (hidden, heads)}

@@ -32,7 +32,12 @@ _LONG_S = 0.005
 def timer_of(torch: Any, device: str, cache_bytes: int) -> Timer:
     """Return the timer of a device whose last cache holds *cache_bytes*."""
     if device.startswith("cuda"):
-        return _DeviceTimer(torch, cache_bytes).times
+        device_timer = _DeviceTimer(torch, cache_bytes)
+        return lambda kernel, seconds, most: (
+            host_times(kernel, seconds, most)
+            if kernel.host
+            else device_timer.times(kernel, seconds, most)
+        )
     alone = one_thread(torch, device)
     return lambda kernel, seconds, most: host_times(kernel, seconds, most, alone)
 

@@ -92,6 +92,21 @@ def test_memory_that_runs_out_is_said_of_the_point():
     assert device.current is device.default
 
 
+def test_what_the_host_does_is_timed_by_the_host_where_there_is_a_gpu_too(tmp_path):
+    device = Device()
+    timer = timer_of(device.torch(), "cuda:0", CACHE)
+    times, method = timer(Kernel("read", lambda: None, False, host=True), 10.0, 7)
+    assert (len(times), method, device.log) == (7, "perf_counter", [])
+    pytest.importorskip("torch", reason="PyTorch is not installed (the extra [profile])")
+    from hermes.profile.operators import kernels_of
+    from hermes.profile.operators.operands import Operands
+
+    for name in ("host_read", "disk_read"):
+        each = point(name, "int8", bytes=2**12)
+        (kernel,) = kernels_of(each, Operands("cpu", 2**20, tmp_path))
+        assert kernel.host
+
+
 def test_the_host_is_timed_by_its_own_clock_where_nothing_waits():
     calls: list[int] = []
     kernel = Kernel("k", lambda: calls.append(1))
