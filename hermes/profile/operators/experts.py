@@ -1,6 +1,6 @@
 """Routed experts: one grouped product over the tokens sorted by expert, up and down.
 
-Routing is skewed: the load of the expert of rank r falls as r^-0.6, no token chooses one twice.
+Routing is skewed: the odds of the expert of rank r fall as r^-0.6, no token chooses one twice.
 `experts_uniform` is the same with loads as equal as can be.
 """
 
@@ -13,6 +13,7 @@ from hermes.profile.bench import Kernel
 from hermes.profile.operators.elementwise import activate
 from hermes.profile.operators.operands import Operands, rotating
 from hermes.profile.point import Point
+from hermes.workload.streams import stream
 
 __all__ = ["Routing", "expert_kernels", "expert_loads", "plan_routing", "routed"]
 
@@ -22,24 +23,19 @@ _SKEW = 0.6
 def expert_loads(tokens: int, top_k: int, experts: int, skewed: bool) -> list[int]:
     """Return how many tokens go to each expert; in all *tokens* x *top_k*, each at most *tokens*.
 
-    Complexity: O(experts^2) at worst.
+    Skewed loads are drawn token by token, always the same: few tokens then touch as many experts as
+    they would, which whole shares of the odds would not give.
     """
-    weights = [(rank + 1) ** -_SKEW if skewed else 1.0 for rank in range(experts)]
-    loads, left = [0] * experts, tokens * top_k
-    while left:
-        open_ranks = [rank for rank in range(experts) if loads[rank] < tokens]
-        total = sum(weights[rank] for rank in open_ranks)
-        share = left / total
-        before = left
-        for rank in open_ranks:
-            more = min(tokens - loads[rank], int(share * weights[rank]), left)
-            loads[rank] += more
-            left -= more
-        if left == before:  # what is left is less than one each: to the busiest first
-            for rank in open_ranks[:left]:
-                loads[rank] += 1
-                left -= 1
-    return loads
+    if not skewed:
+        each, more = divmod(tokens * top_k, experts)
+        return [each + (rank < more) for rank in range(experts)]
+    import numpy as np
+
+    random = stream(0, "profile", "experts", f"{tokens} x {top_k} of {experts}")
+    odds = -_SKEW * np.log(np.arange(1, experts + 1))
+    scores = odds + random.gumbel(size=(tokens, experts))  # the highest are drawn without return
+    chosen = np.argpartition(scores, experts - top_k, axis=1)[:, experts - top_k :]
+    return [int(load) for load in np.bincount(chosen.ravel(), minlength=experts)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +46,8 @@ class Routing:
     """Token of every row."""
     ends: Any
     """Row after the last of every expert."""
+    busiest: int
+    """Rows of the expert that has most."""
 
 
 def plan_routing(
@@ -59,7 +57,8 @@ def plan_routing(
     torch = operands.torch
     loads = expert_loads(tokens, top_k, experts, skewed)
     ends = torch.tensor(loads, device=operands.device).cumsum(0).to(torch.int32)
-    return Routing(torch.arange(tokens * top_k, device=operands.device) % tokens, ends)
+    source = torch.arange(tokens * top_k, device=operands.device) % tokens
+    return Routing(source, ends, max(loads))
 
 
 def routed(inputs: Any, up: Any, down: Any, routing: Routing) -> Any:
@@ -83,8 +82,7 @@ def expert_kernels(point: Point, operands: Operands) -> list[Kernel]:
     """Return the experts of one layer, their weights others every call."""
     names = ("tokens", "hidden", "width", "top_k", "experts")
     tokens, hidden, width, top_k, experts = (point[name] for name in names)
-    skewed = point.operator == "experts"
-    routing = plan_routing(operands, tokens, top_k, experts, skewed)
+    routing = plan_routing(operands, tokens, top_k, experts, point.operator == "experts")
     inputs = operands.random(tokens, hidden)
     weights = operands.cold(experts, hidden * width * 3)
 
@@ -93,7 +91,6 @@ def expert_kernels(point: Point, operands: Operands) -> list[Kernel]:
         down = pool[:, 2 * hidden * width :].view(experts, width, hidden)
         return routed(inputs, up, down, routing)
 
-    busiest = max(expert_loads(tokens, top_k, experts, skewed))
-    skew = busiest * experts / (tokens * top_k)
+    skew = routing.busiest * experts / (tokens * top_k)
     name = f"torch grouped_mm, busiest expert {skew:.2g} x the mean"
     return [Kernel(name, rotating(grouped, weights))]
