@@ -8,7 +8,7 @@ from typing import Any
 
 from hermes.catalog import Model
 from hermes.costs.memory import kv_bytes_per_token
-from hermes.errors import InputError
+from hermes.errors import HermesError, InputError
 from hermes.profile.accuracy import table_pass
 from hermes.profile.checks import Checks
 from hermes.profile.decoder import Decoder, compact
@@ -74,7 +74,7 @@ def _said(facts: dict[str, Any], key: str) -> Iterator[None]:
     """Say what could not be done, and why: the table stands without it."""
     try:
         yield
-    except (RuntimeError, NotDoneError) as error:  # PyTorch's, of memory that runs out for one
+    except (RuntimeError, HermesError, NotDoneError) as error:  # PyTorch's, the simulator's, ours
         facts[key] = {"not done": str(error).partition("\n")[0]}
 
 
