@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from hermes.cli_profile import profile
 from hermes.errors import HermesError, InputError, StudyLockedError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -420,54 +421,7 @@ def calibrate(
     typer.echo(json.dumps(facts, indent=2) if as_json else facts_text(facts))
 
 
-@app.command()
-def profile(
-    out: Annotated[Path, typer.Option(help="Folder for the table and what goes with it.")] = Path(
-        "profile"
-    ),
-    device: Annotated[str, typer.Option(help="auto (a GPU), cuda or cpu.")] = "auto",
-    device_name: Annotated[
-        str, typer.Option(help="Name for scenarios. [default: the catalog's, or the driver's]")
-    ] = "",
-    minutes: Annotated[float, typer.Option(help="Time for everything.")] = 10.0,
-    operators: Annotated[
-        list[str], typer.Option(help="Measure only these families; may be repeated.")
-    ] = [],  # noqa: B006
-    models: Annotated[
-        list[str], typer.Option(help="Measure the shapes of these models; may be repeated.")
-    ] = [],  # noqa: B006
-    everything: Annotated[
-        bool, typer.Option("--all", help="Check whole steps and a served trace too.")
-    ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue in the folder.")] = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Measure the operators of this machine's device; write a table that scenarios name."""
-    from hermes.profile import Request
-    from hermes.profile import profile as run
-    from hermes.results.terminal import facts_text
-
-    facts = run(
-        Request(
-            out=out,
-            device=device,
-            device_name=device_name,
-            minutes=minutes,
-            operators=tuple(operators),
-            models=tuple(models),
-            everything=everything,
-            resume=resume,
-            quiet=quiet,
-        )
-    )
-    if as_json:
-        typer.echo(json.dumps(facts, indent=2))
-    elif not quiet:
-        typer.echo(facts_text(facts))
-        typer.echo(f"\nwrote {out / 'table.csv'}; try: hermes simulate {out / 'scenario.yaml'}")
-    if facts["interrupted"]:
-        raise typer.Exit(130)
+app.command()(profile)
 
 
 @app.command()
