@@ -55,8 +55,8 @@ def vllm_cache(specs: dict[str, Any]) -> Any:
         get_kv_cache_groups,
     )
 
-    from tests.conformance.record.cases import CASES
     from tests.conformance.record.engine import _config
+    from tests.conformance.record.window_cases import CASES
 
     config = _config(CASES[0].options)
     config.cache_config.kv_cache_layout = "LBNHC"
