@@ -115,7 +115,7 @@ def test_faults_for_a_long_time_lose_double_and_change_nothing(tmp_path):
     finally:
         stop_all_of(scratch)
     assert workers > 0
-    assert drivers > 1
+    assert drivers > 0
     check(tmp_path, out, seen)
 
 
