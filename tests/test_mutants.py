@@ -215,13 +215,6 @@ MUTANTS = [
         "sweeps/test_load_study.py",
     ),
     Mutant(
-        "starts numbering anew",
-        "sweeps/samplers.py",
-        "return frozenset(trial.number for trial in finished if trial.number >= 0)",
-        "return frozenset()",
-        RUN,
-    ),
-    Mutant(
         "a second Ctrl-C waits",
         "sweeps/interrupt.py",
         "            os._exit(_BASE + number)",
