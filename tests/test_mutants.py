@@ -8,6 +8,7 @@ is decoration.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -303,6 +304,9 @@ MUTANTS = [
 ]
 
 
+_MOST_BYTES = 12 << 30  # of addresses
+
+
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory) -> Path:
     """A copy of what the tests need, to plant bugs in."""
@@ -332,7 +336,12 @@ def fails(copy: Path, tests: str) -> bool:
         [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider",
          "-m", "not slow and not ray", f"tests/{tests}"],
         cwd=copy, env={**os.environ, "PYTHONPATH": str(copy)}, capture_output=True, text=True,
-        check=False, timeout=600,
+        check=False, timeout=600, preexec_fn=_bounded,
     )  # fmt: skip
     assert done.returncode in {0, 1}, done.stdout[-2000:]
     return done.returncode == 1
+
+
+def _bounded() -> None:
+    """Keep a bug that never stops taking memory from taking all of it."""
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
