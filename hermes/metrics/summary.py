@@ -34,6 +34,7 @@ class FleetUse:
     steps: int
     busy_ticks: int
     joules: float | None = None  # None where a device has no TDP
+    adapter_loads: int | None = None  # None where no client serves adapters
     availability: float = 1.0  # share of the time that replicas were to serve, and did
 
 
@@ -170,6 +171,7 @@ def _rates(requests: RequestColumns, good: int, fleet: FleetUse) -> dict[str, Nu
         "reused_tokens": int(requests.reused_tokens[done].sum()),
         "fetched_tokens": int(requests.fetched_tokens[done].sum()),
         "steps": fleet.steps,
+        "adapter_loads": fleet.adapter_loads,
     }
 
 

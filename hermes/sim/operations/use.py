@@ -44,8 +44,16 @@ def fleet_use(
         steps=sum(replica.steps for replica in replicas),
         busy_ticks=sum(replica.busy_ticks for replica in replicas),
         joules=fleet_joules(deployment, pools, stations, requests, seconds),
+        adapter_loads=_adapter_loads(deployment, pools),
     )
     return _averaged(use, deployment, uses, requests) if uses else use
+
+
+def _adapter_loads(deployment: Deployment, pools: Pools) -> int | None:
+    serving = [client.name for client in deployment.clients if client.lora is not None]
+    if not serving:
+        return None
+    return sum(replica.adapter_loads for name in serving for replica in pools[name])
 
 
 def _uses(
@@ -94,5 +102,6 @@ def _averaged(
         # What was computed for requests that were lost may go on after the last end.
         busy_ticks=min(use.busy_ticks, int(replicas * ticks)),
         joules=use.joules,
+        adapter_loads=use.adapter_loads,
         availability=serving / wanted if wanted else 1.0,
     )
