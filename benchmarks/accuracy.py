@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from fit_roofline import FOLDERS, Sample, fit, measure
-from operator_sums import Operators, Step, step_seconds
+from operator_sums import Operators, aggregates, step_seconds
 from recorded_runs import request_errors, static_batch_errors
 from serving_rows import ServingRow, replay, serving_rows
 
@@ -37,6 +37,7 @@ from hermes.costs.pass_cost import PassCost
 from hermes.costs.roofline import Roofline
 from hermes.costs.tables import CallTable, TablePass, read_calls
 from hermes.errors import InfeasibleError
+from hermes.profile.steps import StepShape, step_sum
 
 MODELS = (
     "Llama-3.1-8B",
@@ -86,29 +87,19 @@ def lines(errors: dict[tuple[str, ...], list[float]]) -> list[Line]:
     return found
 
 
-def steps() -> Iterator[Step]:
+def steps() -> Iterator[StepShape]:
     """Yield the batches that are compared: decode, prefill, and both in one step."""
     for decodes in (1, 2, 4, 8, 16, 32, 64, 128, 256):
         for context in (127, 511, 2047, 8191, 32767):
-            yield Step(decodes, context)
+            yield StepShape(decodes, context)
     for prompts in (1, 2, 4, 8):
         for tokens in (64, 128, 256, 512, 1024, 2048, 4096, 8192):
             if prompts * tokens <= 8192:
-                yield Step(prompts=prompts, prompt_tokens=tokens)
+                yield StepShape(prompts=prompts, prompt_tokens=tokens)
     for decodes in (8, 32, 128):
         for context in (511, 2047):
             for tokens in (256, 512, 1024, 2048):
-                yield Step(decodes, context, 1, tokens)
-
-
-def predicted(cost: PassCost, step: Step) -> float:
-    """Return the seconds of a step."""
-    prompt = step.prompts * step.prompt_tokens
-    pairs = prompt * (step.prompt_tokens + 1) // 2
-    seconds = cost.token_seconds(step.decodes + prompt)
-    seconds += cost.row_seconds(step.decodes + step.prompts)
-    seconds += cost.decode_seconds(step.decodes, step.decodes * (step.context + 1))
-    return seconds + cost.prefill_seconds(prompt, prompt, pairs)
+                yield StepShape(decodes, context, 1, tokens)
 
 
 def dense_errors(
@@ -130,11 +121,11 @@ def dense_errors(
             token = kv_bytes_per_token_per_device(model, "bf16", size)
             passes = cost(name, size)
             for step in steps():
-                if token * step.aggregates[3] > free:
+                if token * aggregates(step)[2] > free:
                     continue
                 seconds = step_seconds(operators, model, size, step)
                 if math.isfinite(seconds):
-                    found[step.kind].append(predicted(passes, step) / seconds - 1)
+                    found[step.kind].append(step_sum(passes, step) / seconds - 1)
     return found
 
 

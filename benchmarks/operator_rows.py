@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -217,21 +218,26 @@ def _decode(chip: Chip, table: Any) -> Iterator[tuple[tuple[str, str], Rows]]:
 
 
 def read_latent_rows(
-    folder: Path, device: Device, linear: Callable[[Any, Any, Any], Any]
+    folder: Path, device: Device, linear: Callable[[str, Any, Any, Any], Any]
 ) -> Iterator[tuple[tuple[str, str], Rows]]:
     """Yield the attention inside measured latent-attention modules.
 
     A module is its projections and its attention; *linear* gives the seconds of an (m, k) x (k, n)
-    product, so that what is left is attention.
+    product with weights of a type, so that what is left is attention. Weights with a scale per
+    block have laws of their own: measured alone, their products take a while to start that they do
+    not take in a module.
     """
     chip = Chip(device)
     for prefill, pattern in ((True, "mla_context_module"), (False, "mla_generation_module")):
         for found in _tables(folder, f"mla/vllm/*/{pattern}_perf.parquet"):
-            table = found[(found.gemm_type == "bfloat16") & (found.mla_dtype == "bfloat16")]
+            table = found[found.mla_dtype == "bfloat16"]
             table = table.assign(length=table.isl if prefill else table.step)
-            for kv, part in table.groupby("kv_cache_dtype"):
-                kind = ("mla_prefill" if prefill else "mla_decode", DTYPES.get(kv, kv))
-                yield kind, _latent(chip, part, prefill, linear, 2.0 if kind[1] == "bf16" else 1.0)
+            for (stored, kv), part in table.groupby(["gemm_type", "kv_cache_dtype"]):
+                weights, cache = (DTYPES.get(name, name) for name in (stored, kv))
+                dtype = cache if weights == "bf16" else f"{weights} {cache}"
+                kind = ("mla_prefill" if prefill else "mla_decode", dtype)
+                product = partial(linear, weights)
+                yield kind, _latent(chip, part, prefill, product, 2.0 if cache == "bf16" else 1.0)
 
 
 def _latent(chip: Chip, table: Any, prefill: bool, linear: Any, size: float) -> Rows:

@@ -10,15 +10,15 @@ there; they get 0.8 of the memory bandwidth and 3 us each, as in the database's 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hermes.catalog import Device, Model
+from hermes.profile.steps import StepShape
 
-__all__ = ["Operators", "Step", "step_seconds"]
+__all__ = ["Operators", "aggregates", "step_seconds"]
 
 _ELEMENTWISE_EFFICIENCY = 0.8
 _ELEMENTWISE_SECONDS = 3e-6
@@ -26,29 +26,11 @@ _ELEMENTWISE_OPS = 3  # two norms with their residual sums, one activation
 _HEAD_DIM = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A batch: decoding sequences of one context length beside prompts of one length."""
-
-    decodes: int = 0
-    context: int = 0
-    prompts: int = 0
-    prompt_tokens: int = 0
-
-    @property
-    def kind(self) -> str:
-        """decode, prefill or mixed."""
-        if not self.prompts:
-            return "decode"
-        return "mixed" if self.decodes else "prefill"
-
-    @property
-    def aggregates(self) -> tuple[int, int, float, float]:
-        """The arguments of `Roofline.seconds`."""
-        tokens = self.decodes + self.prompts * self.prompt_tokens
-        keys = self.decodes * (self.context + 1)
-        pairs = keys + self.prompts * self.prompt_tokens * (self.prompt_tokens + 1) / 2
-        return tokens, self.decodes + self.prompts, pairs, keys + self.prompts * self.prompt_tokens
+def aggregates(step: StepShape) -> tuple[int, int, int]:
+    """Return the tokens of a step, the rows that sample, and the keys that it reads."""
+    prompt = step.prompts * step.prompt_tokens
+    keys = step.decodes * (step.context + 1) + prompt
+    return step.decodes + prompt, step.decodes + step.prompts, keys
 
 
 class _Grid:
@@ -118,14 +100,14 @@ class Operators:
         dtype, grid = ("bf16", self._head) if head else (self.dtype, self._linear)
         return float(self._gemm_roof(m, n, k, dtype)) / grid.at(m, n, k)
 
-    def prefill_attention(self, step: Step, heads: int, kv_heads: int) -> float:
+    def prefill_attention(self, step: StepShape, heads: int, kv_heads: int) -> float:
         """Return the seconds of causal attention of one layer over whole prompts."""
         roof = self._prefill_roof(step.prompts, step.prompt_tokens, heads, kv_heads)
         return roof / self._utilisation(
             self._prefill, heads, kv_heads, step.prompts, step.prompt_tokens
         )
 
-    def decode_attention(self, step: Step, heads: int, kv_heads: int) -> float:
+    def decode_attention(self, step: StepShape, heads: int, kv_heads: int) -> float:
         """Return the seconds of attention of one layer over cached contexts."""
         length = step.context + 1
         roof = self._decode_roof(step.decodes, length, heads, kv_heads)
@@ -209,11 +191,11 @@ class Operators:
         return tables
 
 
-def step_seconds(operators: Operators, model: Model, size: int, step: Step) -> float:
+def step_seconds(operators: Operators, model: Model, size: int, step: StepShape) -> float:
     """Return the seconds of a pass over *step* on *size* devices; NaN where not measured."""
     heads = model.num_attention_heads // size
     kv_heads = max(1, model.num_key_value_heads // size)
-    tokens, rows, _, _ = step.aggregates
+    tokens, rows, _ = aggregates(step)
     hidden, width = model.hidden_size, model.intermediate_size / size
     linear = (
         operators.gemm(tokens, (heads + 2 * kv_heads) * model.head_dim, hidden)

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hermes.catalog import find_device, find_model, model_names
+from hermes.catalog import find_device, find_model
 from hermes.costs.memory import num_gpu_blocks, resolve_dtype, resolve_kv_dtype
 from hermes.costs.step import StepCost
+from hermes.errors import UnknownNameError
 from hermes.scenario.scenario import Scenario
 from hermes.sim.deployment import resolve
 from hermes.sim.simulation import simulate_deployment
@@ -29,7 +30,6 @@ SYSTEMS = {"h100_sxm": "h100-sxm", "h200_sxm": "h200-sxm", "b200_sxm": "b200-sxm
 DTYPES = {"fp8": "fp8", "fp4": "nvfp4"}
 ALIASES = {
     "zhipuai/GLM-5": "zai-org/GLM-5",
-    "Qwen/Qwen3-235B-A22B-FP8": "Qwen/Qwen3-235B-A22B",
     "nvidia/DeepSeek-R1-NVFP4": "deepseek-ai/DeepSeek-R1",
     "nvidia/Qwen3-32B-NVFP4": "Qwen/Qwen3-32B",
 }
@@ -84,7 +84,7 @@ def serving_rows(path: Path) -> Iterator[ServingRow]:
     for row in table.itertuples():
         found = re.search(r"silicon_concurrency=(\d+)", row.silicon_data_source)
         model = ALIASES.get(row.model_path, row.model_path)
-        if found is None or row.system not in SYSTEMS or model not in model_names():
+        if found is None or row.system not in SYSTEMS or not _known(model):
             continue
         yield ServingRow(
             system=SYSTEMS[row.system],
@@ -100,6 +100,14 @@ def serving_rows(path: Path) -> Iterator[ServingRow]:
             ttft_ms=row.silicon_ttft_ms,
             tpot_ms=row.silicon_tpot_ms,
         )
+
+
+def _known(model: str) -> bool:
+    try:
+        find_model(model)
+    except UnknownNameError:
+        return False
+    return True
 
 
 def replay(row: ServingRow, costs: StepCost, rounds: int = 10) -> tuple[float, float]:

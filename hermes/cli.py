@@ -181,6 +181,7 @@ def _summary(scenario: Scenario, result: SimulationResult) -> dict[str, Any]:
         **({"classes": summarize_kinds(result.requests, scenario.slo)} if scenario.classes else {}),
         **({"tiers": tier_facts(result.tiers)} if result.tiers else {}),
         "links": link_facts(result.links, float(result.summary["duration_s"] or 0)),
+        "cost_provenance": result.cost_origins.facts(),
     }
 
 

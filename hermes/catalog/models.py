@@ -6,7 +6,7 @@ the last part of it in any case, or by the path of a `config.json`.
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +14,10 @@ from hermes.catalog.tables import aliases, read_table
 from hermes.errors import InputError, UnknownNameError, did_you_mean
 
 __all__ = ["Model", "find_model", "model_names"]
+
+_FP8 = "-fp8"
+_IN_BLOCKS = frozenset({"Qwen", "zai-org"})
+"""Who publishes checkpoints called `...-FP8` with a scale for every block of 128 x 128."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +186,9 @@ def find_model(name: str, folder: Path | None = None) -> Model:
     found = _aliases().get(name.lower())
     if found is not None:
         return _catalog()[found]
+    in_blocks = _in_blocks(name)
+    if in_blocks is not None:
+        return in_blocks
     path = (folder or Path()) / Path(name).expanduser()
     if path.is_dir():
         path /= "config.json"
@@ -194,6 +201,14 @@ def find_model(name: str, folder: Path | None = None) -> Model:
     names = model_names() if "/" in name else [known.split("/")[-1] for known in model_names()]
     hint = "the path of a Hugging Face config.json works too"
     raise UnknownNameError(f"unknown model {name!r}{did_you_mean(name, names)}; {hint}")
+
+
+def _in_blocks(name: str) -> Model | None:
+    """Return the checkpoint in 8 bits, one scale to a block, that a model's makers publish."""
+    base = _aliases().get(name.lower().removesuffix(_FP8))
+    if base is None or not name.lower().endswith(_FP8) or base.split("/")[0] not in _IN_BLOCKS:
+        return None
+    return replace(_catalog()[base], name=base + _FP8.upper(), weight_dtype="fp8")
 
 
 @cache

@@ -10,6 +10,7 @@ from hermes.costs.constants import find_laws
 from hermes.costs.engines import find_overheads
 from hermes.costs.linear import LinearStepCost
 from hermes.costs.roofline import Roofline
+from hermes.costs.spread import DEVIATION
 from hermes.costs.step import StepCost
 from hermes.errors import InfeasibleError
 from hermes.scenario.costs import (
@@ -99,7 +100,7 @@ def _table_path(table: str, folder: Path | None) -> Path:
 def _table(spec: TableCostSpec, roofline: Roofline, model: Model, path: Path) -> StepCost:
     """Return the roofline joined to a table of operators, or fitted to a log of steps."""
     device, size = roofline.chip.device, roofline.operators.group
-    step, request = _overheads(spec)
+    step, request, error = _overheads(spec)
     if path.is_file() and path.suffix != ".parquet":
         from hermes.costs.calibration import CalibratedPass, calibrate, read_observations
         from hermes.costs.calibration.observations import is_step_log
@@ -112,7 +113,7 @@ def _table(spec: TableCostSpec, roofline: Roofline, model: Model, path: Path) ->
     from hermes.costs.tables import TablePass, read_calls
 
     table = read_calls(path, model, device, size)
-    return CompiledStepCost(TablePass(roofline, table, path.name), step, request)
+    return CompiledStepCost(TablePass(roofline, table, path.name), step, request, error)
 
 
 def _calibrated(spec: CalibratedCostSpec, roofline: Roofline, folder: Path | None) -> StepCost:
@@ -133,11 +134,12 @@ def _around(spec: CostsSpec) -> RooflineCosts:
     return spec if isinstance(spec, TableCostSpec) else RooflineCosts()
 
 
-def _overheads(around: RooflineCosts) -> tuple[float, float]:
-    """Return the seconds that the engine adds to a step and to a request."""
+def _overheads(around: RooflineCosts) -> tuple[float, float, float]:
+    """Return the seconds that the engine adds to a step and to a request, and its error."""
     kept = find_overheads(around.engine)
     step, request = around.step_overhead_us, around.request_overhead_ms
     return (
         (kept.step_us if step is None else step) * _US,
         (kept.request_ms if request is None else request) * _MS,
+        DEVIATION * kept.first_token_error,
     )

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from hermes.catalog import DTYPE_BYTES, Device
 from hermes.catalog.dtypes import WEIGHT_ONLY_DTYPES
 from hermes.costs.law import Amounts
+from hermes.costs.links import in_domain, link_seconds_per_byte
 from hermes.errors import InfeasibleError
 
 __all__ = ["Chip", "ExpertShape", "HeadShape", "compute_dtype", "touched_experts"]
@@ -161,17 +162,19 @@ class Chip:
     def allreduce(self, message_bytes: Any, size: int) -> Amounts:
         """Return the work of an all-reduce of a message that *size* devices hold.
 
-        Over scale-up links that is a ring's. Beyond them the group shares the host's bridge, and
-        the more devices the more of what a ring moves at once takes turns: measured NCCL bandwidth
-        of a PCIe-only L40S node falls with the square of the group (19, 5.2 and 1.5 GB/s at 2, 4
-        and 8).
+        Either way of doing it: every device reads all others' messages at once (`compute`), or
+        parts go around a ring in 2 (size - 1) turns (`memory`, and a microsecond a turn in
+        `extra`). Over scale-up links the devices do not disturb one another. Beyond them the group
+        shares the host's bridge, and the more devices the more of what moves at once takes turns:
+        measured NCCL bandwidth of a PCIe-only L40S node falls with the square of the group (19,
+        5.2 and 1.5 GB/s at 2, 4 and 8).
         """
-        device, ring = self.device, 2 * (size - 1) / size
-        if device.link_bandwidth_gb_per_s and size <= device.link_domain:
-            byte = 1 / (device.link_bandwidth_gb_per_s * 1e9)
-        elif device.host_bandwidth_gb_per_s:
-            byte = (size / 2) ** 2 / (device.host_bandwidth_gb_per_s * 1e9)
-        else:
-            message = f"{device.name} has neither links nor a known host bandwidth (allowed: 1)"
-            raise InfeasibleError(message, "tensor_parallel_size")
-        return Amounts(compute=0.0, memory=ring * message_bytes * byte, extra=(size - 1) * 1e-6)
+        ring = 2 * (size - 1) / size
+        byte = link_seconds_per_byte(self.device, size, "tensor_parallel_size")
+        if not in_domain(self.device, size):
+            byte *= (size / 2) ** 2
+        return Amounts(
+            compute=(size - 1) * message_bytes * byte,
+            memory=ring * message_bytes * byte,
+            extra=2 * (size - 1) * 1e-6,
+        )

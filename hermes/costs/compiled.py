@@ -15,8 +15,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from math import hypot
 
 from hermes.costs.pass_cost import ALIGNMENT, PassCost
+from hermes.costs.provenance import Part, StepShape
 from hermes.costs.step import DecodeSegment, Spread
 
 __all__ = ["CompiledStepCost"]
@@ -42,11 +44,13 @@ class CompiledStepCost:
         "_at_knots",
         "_attention",
         "_cost",
+        "_engine_deviation",
         "_even_knots",
         "_exact_tokens",
         "_fixed",
         "_knots",
         "_odd_knots",
+        "_parts",
         "_rows",
         "_segments",
         "_tokens",
@@ -54,7 +58,11 @@ class CompiledStepCost:
     )
 
     def __init__(
-        self, cost: PassCost, step_seconds: float = 0.0, request_seconds: float = 0.0
+        self,
+        cost: PassCost,
+        step_seconds: float = 0.0,
+        request_seconds: float = 0.0,
+        engine_deviation: float = 0.0,
     ) -> None:
         """Compile a cost model.
 
@@ -62,8 +70,11 @@ class CompiledStepCost:
             cost: The parts of a pass.
             step_seconds: Time of the host in every step.
             request_seconds: Time of the front end for every request.
+            engine_deviation: Relative error of steps with prompts that the engine around the
+                device adds.
         """
         self._cost = cost
+        self._engine_deviation = engine_deviation
         self._fixed = round(step_seconds * _TICKS_PER_SECOND)
         self.request_ticks = round(request_seconds * _TICKS_PER_SECOND)
         self._knots = _knots(_FIRST_KNOT, 1.12, _LAST_KNOT)
@@ -73,6 +84,7 @@ class CompiledStepCost:
         self._exact_tokens: dict[int, int] = {}
         self._tokens: dict[int, int] = {}
         self._rows: dict[int, int] = {}
+        self._parts: dict[StepShape, tuple[Part, ...]] = {}
         self._attention: dict[tuple[int, int], DecodeSegment] = {}
         self._at_knots: dict[tuple[int, int], int] = {}
         self._segments: dict[int, dict[int, DecodeSegment]] = {}  # by sequences and knot
@@ -80,7 +92,8 @@ class CompiledStepCost:
     @property
     def spread(self) -> Spread:
         """How far off it is expected to be."""
-        return self._cost.spread
+        decode, prefill = self._cost.spread
+        return Spread(decode, hypot(prefill, self._engine_deviation))
 
     @property
     def label(self) -> str:
@@ -127,6 +140,16 @@ class CompiledStepCost:
             prefill_tokens, prefill_context + prefill_tokens, prefill_pairs
         )
         return fixed + round(seconds * _TICKS_PER_SECOND)
+
+    def parts(self, shape: StepShape) -> tuple[Part, ...]:
+        """Return the operators of a step, the host's time among them; see `StepCost`."""
+        found = self._parts.get(shape)
+        if found is None:
+            found = self._cost.parts(shape)
+            if self._fixed:
+                found += (Part("host", "roofline", self._fixed / _TICKS_PER_SECOND),)
+            self._parts[shape] = found
+        return found
 
     def padding_ticks(self, tokens: int, padded: int) -> int:
         """Return what it costs to pad a step; see `StepCost`."""

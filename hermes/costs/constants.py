@@ -16,7 +16,7 @@ from importlib import resources
 from hermes.catalog import Device
 from hermes.costs.law import Law
 
-__all__ = ["GENERAL", "Laws", "find_laws", "read_laws"]
+__all__ = ["GENERAL", "Laws", "find_laws", "latent_dtype", "read_laws"]
 
 GENERAL = "general"
 
@@ -64,13 +64,20 @@ class Laws:
 
     def find(self, operator: str, dtype: str) -> Law:
         """Return the law of an operator on data in *dtype*, the nearest known one otherwise."""
-        block_wise = operator == "linear" and dtype == "fp8_block"
-        law = self._nearest(operator, "fp8" if block_wise and self.deep_gemm else dtype)
+        law = self._nearest(operator, self._multiplied(operator, dtype))
         if self.device.kind == "cpu":
             law = replace(law, wave=0.0)  # the tiles are those of large GPUs
         if self.launch != 1.0:
             law = replace(law, overhead_us=self.launch * law.overhead_us)
         return law
+
+    def _multiplied(self, operator: str, dtype: str) -> str:
+        """Return the data type as the engine multiplies it; see `latent_dtype` for modules."""
+        if not self.deep_gemm:
+            return dtype
+        if operator in {"linear", "experts"} and dtype == "fp8_block":
+            return "fp8"
+        return dtype.removeprefix("fp8_block ") if operator.startswith("mla_") else dtype
 
     def _nearest(self, operator: str, dtype: str) -> Law:
         if operator in _ASSUMED:
@@ -79,16 +86,27 @@ class Laws:
             aligned = self._nearest("linear", dtype)
             odd = self.table.get((aligned.device, operator, aligned.dtype))
             return aligned if odd is None else replace(odd, calibrated=aligned.calibrated)
-        kinds = (dtype, *(_GROUPS if operator == "allreduce" else _FITTED_AS.get(dtype, ())))
+        cache = dtype.rpartition(" ")[2]  # beside the weights, in modules
+        others = _GROUPS if operator == "allreduce" else _FITTED_AS.get(cache, ())
+        kinds = dict.fromkeys((dtype, cache, *others))
         chip = _CHIP.get(self.device.name, self.device.name)
         for name in (self.device.name, chip, GENERAL):
             for kind in kinds:
                 law = self.table.get((name, operator, kind))
                 if law is not None:
                     own = name == self.device.name
-                    same = kind in {dtype, _EXACT_SUBSTITUTES.get(dtype), "any"}
+                    same = kind in {dtype, cache, _EXACT_SUBSTITUTES.get(cache), "any"}
                     return replace(law, calibrated=own and same)
         return self.table[GENERAL, operator, "bf16"]
+
+
+def latent_dtype(weights: str, cache: str) -> str:
+    """Return what tells laws of latent attention apart.
+
+    They are fitted on modules, less the projections. Weights in 8 or 4 bits have laws of their own:
+    alone, their products were measured to start more slowly than they do in a module.
+    """
+    return f"{weights} {cache}" if weights in {"fp8_block", "nvfp4"} else cache
 
 
 def find_laws(device: Device, launch: float = 1.0, deep_gemm: bool = False) -> Laws:

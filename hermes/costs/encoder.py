@@ -111,6 +111,11 @@ class EncoderCost:
         """Where the numbers come from, for reports."""
         return f"encoder {self._roofline.label}, engine x {self._factor:g}"
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether every law was fitted on this device and data type."""
+        return self._roofline.calibrated
+
     def seconds(self, total_tokens: int, attention_pairs: int, sequences: int = 1) -> float:
         """Return the seconds of one batch.
 

@@ -28,6 +28,9 @@ class Overheads:
     deep_gemm: bool
     """Whether weights with a scale per block are multiplied as fast as those with one scale, as
     DeepGEMM does; vLLM's own kernels were measured slower."""
+    first_token_error: float
+    """Median absolute relative error of the time to first token that is left, where the others were
+    fitted."""
     source: str
 
 
@@ -47,6 +50,7 @@ def _packaged() -> dict[str, Overheads]:
             float(row["request_ms"]),
             float(row["launch"]),
             row["deep_gemm"] == "true",
+            float(row["first_token_error"]),
             row["source"],
         )
         for row in rows

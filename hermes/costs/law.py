@@ -7,6 +7,11 @@ them into a measured one:
 
 Efficiency rises with size by itself: a small operator is all overhead `o`, one that fills few tiles
 is held by the tile `w*W`, and between compute and memory bound the maximum is smooth.
+
+With a negative power it is a smooth minimum, of two ways to do the same: an all-reduce sends all to
+all at once (`F`), or in turns that take time of their own (`M` and `A`):
+
+    t = ((F/ec)^p + (M/em + a*A)^p)^(1/p) + o
 """
 
 from __future__ import annotations
@@ -39,7 +44,8 @@ class Law:
     compute_efficiency: float
     memory_efficiency: float
     sharpness: float
-    """Power of the smooth maximum: 1 adds compute and memory time, infinity overlaps them."""
+    """Power of the smooth maximum: 1 adds compute and memory time, infinity overlaps them. Below
+    zero, that of a smooth minimum."""
     overhead_us: float
     wave: float
     extra: float
@@ -58,6 +64,11 @@ class Law:
         """Return the time of one call."""
         compute, memory, wave, extra = amounts
         power = self.sharpness
+        if power < 0:
+            turns = memory / self.memory_efficiency + self.extra * extra
+            at_once = compute / self.compute_efficiency
+            least: float = (at_once**power + turns**power) ** (1 / power)
+            return least + self.overhead_us * 1e-6
         bound: float = (
             (compute / self.compute_efficiency + self.wave * wave) ** power
             + (memory / self.memory_efficiency) ** power

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hermes.costs.provenance import Part, StepShape
 from hermes.costs.step import DecodeSegment, Spread
 from hermes.scenario.costs import LinearCosts
 
@@ -9,6 +10,7 @@ __all__ = ["LinearStepCost"]
 
 _TICKS_PER_US = 10**6
 _TICKS_PER_NS = 10**3
+_TICKS_PER_SECOND = 10**12
 _UNBOUNDED = 2**62
 
 
@@ -57,6 +59,11 @@ class LinearStepCost:
         return (
             self._step + self._token * tokens + self._context * (decode_context + prefill_context)
         )
+
+    def parts(self, shape: StepShape) -> tuple[Part, ...]:
+        """Return the step as a whole; see `StepCost`."""
+        ticks = self.step_ticks(*shape, logit_rows=0)
+        return (Part("step", "given", ticks / _TICKS_PER_SECOND),)
 
     def padding_ticks(self, tokens: int, padded: int) -> int:
         """Return what it costs to pad a step; see `StepCost`."""

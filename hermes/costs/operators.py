@@ -7,7 +7,7 @@ devices. What latent attention compresses every device computes whole.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hermes.catalog import Model
 from hermes.catalog.dtypes import DTYPE_BYTES
@@ -123,6 +123,8 @@ class PassOperators:
     """Of one token in one all-reduce."""
     group: int
     """Devices that reduce together."""
+    projections: tuple[Linear, ...] = ()
+    """Those around latent attention, of one layer; measured modules hold them."""
     exchanges: int = 0
     """Times that tokens go to experts on all devices of all groups, and back."""
     data_parallel_size: int = 1
@@ -166,9 +168,14 @@ def pass_operators(
         allreduces=0 if size == 1 else 2 * model.num_hidden_layers + 1 - exchanges,
         message_bytes=model.hidden_size * _BYTES,
         group=size,
+        projections=_of_one_layer(_projections(model, kind, size)) if model.is_mla else (),
         exchanges=exchanges,
         data_parallel_size=data_parallel_size,
     )
+
+
+def _of_one_layer(linears: list[Linear]) -> tuple[Linear, ...]:
+    return tuple(replace(each, count=1) for each in linears if each.count)
 
 
 def _law_name(model: Model, stored: str) -> str:

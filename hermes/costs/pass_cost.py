@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from hermes.costs.provenance import Part, StepShape
 from hermes.costs.step import Spread
 
 __all__ = ["ALIGNED_ABOVE", "ALIGNMENT", "PassCost"]
@@ -45,3 +46,6 @@ class PassCost(Protocol):
             keys: Tokens that the prefilling sequences hold after it, summed.
             pairs: Query-key pairs, causal.
         """
+
+    def parts(self, shape: StepShape) -> tuple[Part, ...]:
+        """Return the operators of a pass, with where the time of each comes from."""

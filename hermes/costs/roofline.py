@@ -15,15 +15,15 @@ from hermes.costs.constants import Laws, find_laws
 from hermes.costs.law import Law
 from hermes.costs.memory import resolve_dtype
 from hermes.costs.operators import Attention, Experts, Linear, PassOperators, pass_operators
+from hermes.costs.pass_calls import attention_kind, pass_calls
 from hermes.costs.pass_cost import ALIGNED_ABOVE, ALIGNMENT
-from hermes.costs.spread import law_error
+from hermes.costs.provenance import Part, StepShape
+from hermes.costs.spread import DEVIATION, law_error
 from hermes.costs.step import Spread
 
 __all__ = ["Roofline"]
 
 _LOGIT_BYTES = 4.0
-_DEVIATION = 1.48
-"""Standard deviation over median absolute error, of normal errors."""
 
 
 class Roofline:
@@ -32,6 +32,7 @@ class Roofline:
     __slots__ = (
         "_decode",
         "_laws",
+        "_plain_prefill",
         "_prefill",
         "_recurrent",
         "calibrated",
@@ -81,6 +82,9 @@ class Roofline:
         self._prefill = [self._prefill_terms(each) for each in self.operators.attention]
         self._decode = [(each, self._decode_law(each)) for each in self.operators.attention]
         self._recurrent = self._laws.find("recurrence", "bf16")
+        *terms, expand, count, window = self._prefill[0]
+        plain = len(self._prefill) == 1 and not (expand or window or self.operators.recurrence)
+        self._plain_prefill = (*terms, count) if plain else None
 
     @property
     def label(self) -> str:
@@ -106,11 +110,12 @@ class Roofline:
         if operators.allreduces:
             parts.append((self.allreduces(tokens), "allreduce", str(operators.group)))
         each = operators.attention[0]
-        parts.append((attention, f"mla_{kind}" if each.latent_rank else kind, each.kv_dtype))
+        parts.append((attention, *self._attention_kind(kind, each)))
         for seconds, operator, dtype in parts:
-            weighted += seconds * law_error(self._laws.find(operator, dtype), tokens)
+            law = self._laws.find(operator, dtype)
+            weighted += seconds * law_error(law, tokens, self.chip.device)
             total += seconds
-        return _DEVIATION * weighted / total
+        return DEVIATION * weighted / total
 
     def token_seconds(self, tokens: int) -> float:
         """Return everything but attention and the LM head; see `PassCost`."""
@@ -146,6 +151,12 @@ class Roofline:
         """Return the attention of prompt chunks; see `PassCost`."""
         if tokens <= 0:
             return 0.0
+        if self._plain_prefill is not None:
+            pair, wave, key, token, power, root, fixed, count = self._plain_prefill
+            compute = pair * pairs + wave * pairs / tokens
+            memory = key * keys + token * tokens
+            plain: float = count * ((compute**power + memory**power) ** root + fixed)
+            return plain
         seconds = 0.0
         for pair, wave, key, token, power, root, fixed, expand, count, window in self._prefill:
             if window:
@@ -164,6 +175,20 @@ class Roofline:
             flops = tokens * recurrence.token_flops * self.chip.flop("bf16") / 0.1
             seconds += recurrence.count * (flops + self._recurrent.overhead_us * 1e-6)
         return seconds
+
+    def parts(self, shape: StepShape) -> tuple[Part, ...]:
+        """Return the operators of a pass, with where the time of each comes from."""
+        found = []
+        for operator, (law, dtype), seconds in pass_calls(self, shape):
+            took = seconds()
+            origin = self._origin(law, dtype)
+            if took > 0:
+                found.append(Part(operator, origin, took))
+        return tuple(found)
+
+    def _origin(self, operator: str, dtype: str) -> str:
+        """Return where the time of the operator just asked for came from."""
+        return "roofline" if self._laws.find(operator, dtype).calibrated else "uncalibrated"
 
     # -- single operators -----------------------------------------------------------------------
 
@@ -219,14 +244,17 @@ class Roofline:
     # -- compilation ----------------------------------------------------------------------------
 
     def _decode_law(self, each: Attention) -> Law:
-        return self._laws.find("mla_decode" if each.latent_rank else "decode", each.kv_dtype)
+        return self._laws.find(*self._attention_kind("decode", each))
+
+    def _attention_kind(self, kind: str, each: Attention) -> tuple[str, str]:
+        return attention_kind(kind, each, self.operators)
 
     def _prefill_terms(self, each: Attention) -> tuple[float, ...]:
         """Return the coefficients of prefill attention in one kind of layer, constants folded in.
 
         The amounts are linear, so units of tokens, keys and pairs give them.
         """
-        law = self._laws.find("mla_prefill" if each.latent_rank else "prefill", each.kv_dtype)
+        law = self._laws.find(*self._attention_kind("prefill", each))
 
         def amounts(tokens: float, keys: float, pairs: float) -> tuple[float, ...]:
             return self.chip.prefill_attention(tokens, keys, pairs, each.prefill_shape)
@@ -257,8 +285,7 @@ def _kinds(operators: PassOperators) -> list[tuple[str, str]]:
     """Return the kinds of operator whose laws decide whether a pass is calibrated."""
     kinds = [("linear", each.dtype) for each in (*operators.linears, operators.head)]
     for each in operators.attention:
-        prefix = "mla_" if each.latent_rank else ""
-        kinds += [(f"{prefix}prefill", each.kv_dtype), (f"{prefix}decode", each.kv_dtype)]
+        kinds += [attention_kind(kind, each, operators) for kind in ("prefill", "decode")]
     if operators.experts is not None:
         kinds.append(("experts", operators.experts.dtype))
     if operators.group > 1:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from hermes.costs.provenance import Part, StepShape
+
 __all__ = ["DecodeSegment", "Spread", "StepCost"]
 
 
@@ -68,6 +70,9 @@ class StepCost(Protocol):
                 after `d` tokens, summed.
             logit_rows: Sequences that sample a token.
         """
+
+    def parts(self, shape: StepShape) -> tuple[Part, ...]:
+        """Return the operators of a step, with where the time of each comes from."""
 
     def padding_ticks(self, tokens: int, padded: int) -> int:
         """Return the ticks that a step of `tokens` tokens takes more when `padded` to so many."""

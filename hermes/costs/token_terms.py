@@ -91,11 +91,12 @@ def _term(law: Law, one: Amounts, two: Amounts, count: float) -> _Term:
     compute_a, compute_b = line(one.compute, two.compute, 1 / law.compute_efficiency)
     memory_a, memory_b = line(one.memory, two.memory, 1 / law.memory_efficiency)
     extra_a, extra_b = line(one.extra, two.extra, law.extra)
+    turns, extra_b = (extra_b, 0.0) if law.sharpness < 0 else (0.0, extra_b)
     return _Term(
         compute_a=compute_a,
         compute_b=max(0.0, compute_b) + law.wave * one.wave,
         memory_a=memory_a,
-        memory_b=max(0.0, memory_b),
+        memory_b=max(0.0, memory_b) + turns,
         power=law.sharpness,
         root=1 / law.sharpness,
         extra_a=extra_a,

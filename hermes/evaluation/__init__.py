@@ -6,6 +6,7 @@ Knows the simulator and statistics; nothing of samplers, Ray or files.
 from __future__ import annotations
 
 from hermes.evaluation.capacity import CAPACITY_METRICS, arrivals_problem
+from hermes.evaluation.error_bars import HIGH, LOW
 from hermes.evaluation.evaluate import evaluate, evaluation_columns
 from hermes.evaluation.hopeless import Bound, Hopeless, HopelessError
 from hermes.evaluation.replicates import BATCHED
@@ -15,6 +16,8 @@ from hermes.evaluation.spec import BatchesSpec, CapacitySpec, EvaluationSpec, Re
 __all__ = [
     "BATCHED",
     "CAPACITY_METRICS",
+    "HIGH",
+    "LOW",
     "BatchesSpec",
     "Bound",
     "CapacitySpec",

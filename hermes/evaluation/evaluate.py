@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hermes.evaluation.capacity import CAPACITY_METRICS, capacity
+from hermes.evaluation.error_bars import error_bar_columns, error_bars
 from hermes.evaluation.replicates import INTERVAL, replicated
 from hermes.evaluation.runner import Runner
 from hermes.evaluation.spec import EvaluationSpec
@@ -31,10 +32,14 @@ def evaluate(
         many simulations were begun, and `evaluation_saved` which share of their requests did not
         have to be simulated.
     """
-    if spec.capacity is not None:
-        found = capacity(spec, spec.capacity, runner, watched)
-    else:
-        found = replicated(spec, runner, watched)
+
+    def judged(candidate: Runner) -> dict[str, Number]:
+        if spec.capacity is not None:
+            return capacity(spec, spec.capacity, candidate, watched)
+        return replicated(spec, candidate, watched)
+
+    found = judged(runner)
+    found |= error_bars(spec, runner, judged)
     cost: dict[str, Number] = {
         "evaluation_simulations": runner.tally.simulations,
         "evaluation_saved": runner.tally.saved,
@@ -49,4 +54,5 @@ def evaluation_columns(spec: EvaluationSpec) -> tuple[str, ...]:
     found = list(CAPACITY_METRICS) if spec.capacity is not None else []
     if spec.replicates.most > 1 or spec.batches is not None:
         found += [name + INTERVAL for name in (*METRICS, *found)]
+    found += error_bar_columns(spec)
     return (*found, *_COST)

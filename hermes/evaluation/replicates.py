@@ -28,6 +28,8 @@ _OF_THE_WHOLE_RUN = (
     "steps",
     "energy_",
     "power_w",
+    "co2_g_",
+    "cost_share.",
     "completed_in_window",
     "e2el_in_window_ms.",
 )

@@ -38,6 +38,12 @@ class Tally:
     offered: int = 0
     finished: int = 0
 
+    def add(self, other: Tally) -> None:
+        """Count what another evaluation cost as well."""
+        self.simulations += other.simulations
+        self.offered += other.offered
+        self.finished += other.finished
+
     @property
     def saved(self) -> float:
         """Share of the requests that did not have to be simulated."""

@@ -75,8 +75,18 @@ class EvaluationSpec(Spec):
     """Simulate no more requests once the half-width of every objective's interval over batches is
     at most this share of its value."""
 
+    error_bars: Annotated[int, Field(ge=2, le=1000)] | None = None
+    """Judge so many more times with costs that are wrong as far as they may be."""
+    barred: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Metrics that get error bars."""
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.error_bars and (self.replicates.precision or self.batch_precision):
+            raise _wrong(
+                "`error_bars` compare equal runs: give a fixed number of replicates or batches, "
+                "not a `precision`"
+            )
         if self.capacity is not None and self.batches is not None:
             raise _wrong("the interval of a capacity comes from `replicates`, not from `batches`")
         if self.batches is not None and self.replicates.most > 1:
@@ -88,7 +98,9 @@ class EvaluationSpec(Spec):
 
         What was added later stands there only where it is set, so that keys stay what they were.
         """
-        absent = {"batch_precision"} if self.batch_precision is None else None
+        absent = {"batch_precision"} if self.batch_precision is None else set()
+        if self.error_bars is None:
+            absent |= {"error_bars", "barred"}
         return self.model_dump(mode="json", exclude=absent)
 
     @property

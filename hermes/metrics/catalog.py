@@ -99,9 +99,41 @@ def _others() -> list[Metric]:
             "energy of the devices for 1M output tokens",
         ),
         Metric("power_w", "W", "minimize", "mean power of all devices"),
+        Metric("co2_g_per_request", "g", "minimize", "CO2 equivalents of a request's energy"),
+        Metric(
+            "co2_g_per_million_output_tokens",
+            "g",
+            "minimize",
+            "CO2 equivalents of the energy for 1M output tokens",
+        ),
+        Metric(
+            "co2_g_per_million_tokens",
+            "g",
+            "minimize",
+            "CO2 equivalents of the energy for 1M prompt + output tokens",
+        ),
         Metric("answer_quality", "", "maximize", "share of answers that are right"),
     ]
 
 
-METRICS = MappingProxyType({metric.name: metric for metric in [*_latencies(), *_others()]})
+_ORIGINS: tuple[tuple[str, Direction, str], ...] = (
+    ("measured", "maximize", "that was measured, just so"),
+    ("interpolated", "maximize", "that lies between measurements"),
+    ("extrapolated", "minimize", "that lies outside of measurements"),
+    ("roofline", "maximize", "by laws that were fitted on the device"),
+    ("uncalibrated", "minimize", "by laws that were not fitted on the device"),
+    ("given", "maximize", "that the scenario gives"),
+)
+
+
+def _origins() -> list[Metric]:
+    return [
+        Metric(f"cost_share.{origin}", "", better, f"share of the devices' busy time {meaning}")
+        for origin, better, meaning in _ORIGINS
+    ]
+
+
+METRICS = MappingProxyType(
+    {metric.name: metric for metric in [*_latencies(), *_others(), *_origins()]}
+)
 """All metrics by name."""

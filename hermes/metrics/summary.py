@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hermes.metrics.catalog import METRICS
 from hermes.metrics.gap_ranks import describe_gaps
 from hermes.metrics.gaps import TokenGaps
 from hermes.metrics.quantiles import describe
@@ -15,13 +16,13 @@ from hermes.metrics.requests import RequestColumns
 from hermes.metrics.stages import PARTS
 from hermes.metrics.window import window_metrics
 from hermes.scenario.scenario import SloSpec
-from hermes.scenario.units import TICKS_PER_MILLISECOND, TICKS_PER_SECOND
+from hermes.scenario.units import JOULES_PER_KWH, TICKS_PER_MILLISECOND, TICKS_PER_SECOND
 
 __all__ = ["FleetUse", "Number", "good_requests", "summarize"]
 
 Number = float | int | None
 
-_JOULES_PER_KWH = 3.6e6
+_COST_SHARES = tuple(name for name in METRICS if name.startswith("cost_share."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class FleetUse:
     steps: int
     busy_ticks: int
     joules: float | None = None  # None where a device has no TDP
+    co2_grams: float | None = None  # None where the grid's intensity is not given
+    cost_shares: Mapping[str, float] | None = None  # of busy time, by where its cost is from
     adapter_loads: int | None = None  # None where no client serves adapters
     availability: float = 1.0  # share of the time that replicas were to serve, and did
 
@@ -73,11 +76,15 @@ def summarize(
     result |= _rates(requests, good, fleet)
     output = int(requests.generated_tokens[done].sum())
     result |= _energy(int(np.count_nonzero(done)), output, result["duration_s"], fleet)
+    result |= _carbon(result, fleet.co2_grams)
     known = requests.right[done] >= 0
     result["answer_quality"] = float(requests.right[done][known].mean()) if known.any() else None
     result |= window_metrics(requests, window_ticks)
     mean_tpot = described["tpot_ms"]["mean"]
     result["tokens_per_s_per_user"] = 1000 / mean_tpot if mean_tpot else None
+    for name in _COST_SHARES:
+        shares = fleet.cost_shares
+        result[name] = shares[name.partition(".")[2]] if shares else None
     return result
 
 
@@ -183,8 +190,22 @@ def _energy(completed: int, output: int, seconds: Number, fleet: FleetUse) -> di
         if price is not None and seconds and completed
         else None,
         "energy_j_per_request": energy / completed if energy and completed else None,
-        "energy_kwh_per_million_output_tokens": energy / _JOULES_PER_KWH / output * 1e6
+        "energy_kwh_per_million_output_tokens": energy / JOULES_PER_KWH / output * 1e6
         if energy and output
         else None,
         "power_w": energy / seconds if energy and seconds else None,
+    }
+
+
+def _carbon(result: Mapping[str, Number], grams: float | None) -> dict[str, Number]:
+    """Return what a request and its tokens cost in CO2 equivalents."""
+
+    def per(amount: Number, unit: float = 1.0) -> Number:
+        return None if grams is None or not amount else grams / amount * unit
+
+    output, prompt = result["output_tokens"] or 0, result["prompt_tokens"] or 0
+    return {
+        "co2_g_per_request": per(result["completed"]),
+        "co2_g_per_million_output_tokens": per(output, 1e6),
+        "co2_g_per_million_tokens": per(prompt + output, 1e6),
     }

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from hermes.costs.pass_cost import PassCost
 from hermes.costs.tables import TablePass
 from hermes.profile.bench import Kernel, UnsupportedError
 from hermes.profile.decoder import Chunk, Decoder
@@ -60,8 +61,8 @@ def step_shapes(slots: int, length: int, tokens: int) -> list[StepShape]:
     return [kind[place] for place in range(count) for kind in kinds if place < len(kind)]
 
 
-def step_sum(cost: TablePass, shape: StepShape) -> float:
-    """Return the seconds that the table gives a step."""
+def step_sum(cost: PassCost, shape: StepShape) -> float:
+    """Return the seconds that a cost model gives a step."""
     prompt_tokens = shape.prompts * shape.prompt_tokens
     pairs = shape.prompts * shape.prompt_tokens * (shape.prompt_tokens + 1) // 2
     return (

@@ -48,6 +48,7 @@ def simulation_text(summary: Mapping[str, Any], slo: SloSpec) -> str:
         f"{summary['devices']} devices",
         f"workload    {summary['workload']}",
         f"cost model  {summary['cost_model']}",
+        *_origin_lines(summary.get("cost_provenance", {}).get("shares", {})),
         "",
         *aligned(
             [
@@ -87,6 +88,12 @@ def simulation_text(summary: Mapping[str, Any], slo: SloSpec) -> str:
             f"{', '.join(limits)} (target {slo.attainment:.0%})",
         ]
     return "\n".join(lines)
+
+
+def _origin_lines(shares: Mapping[str, float]) -> list[str]:
+    """Return what the time of the devices rests on, where there is more than one answer."""
+    known = [f"{share:.0%} {origin}" for origin, share in shares.items() if share >= 0.005]
+    return [f"step time   {', '.join(known)}"] if len(known) > 1 else []
 
 
 def _stages_table(stages: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -153,8 +160,10 @@ def error_bars_text(summary: Mapping[str, Any]) -> str:
         for name in ("ttft_ms.p50", "ttft_ms.p99", "tpot_ms.mean", "output_throughput")
         if name in bars
     ]
-    outside = summary["rests_on_extrapolation"]
-    note = "; the cost model was not fitted on this device" if outside else ""
+    shares = summary["cost_provenance"]["shares"]
+    outside = shares.get("extrapolated", 0.0) + shares.get("uncalibrated", 0.0)
+    note = f"; {outside:.0%} of step time was not measured on this device"
+    note = note if summary["rests_on_extrapolation"] else ""
     return "with the cost model's error, 80 % of draws" + note + ":\n  " + "\n  ".join(lines)
 
 

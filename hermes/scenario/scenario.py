@@ -90,6 +90,9 @@ class Scenario(Spec):
     """Nodes, racks and links; default: replicas packed onto nodes of eight devices."""
     slo: SloSpec = SloSpec()
     """Service level objectives."""
+    grid_g_co2_per_kwh: NonNegative | None = None
+    """Carbon intensity of the power that devices draw, in grams of CO2 equivalents for a kWh;
+    default: no carbon is counted."""
     classes: dict[Name, RequestClassSpec] = {}
     """Classes of requests, or tenants, by name; default: all requests are alike."""
 

@@ -1,4 +1,4 @@
-"""Simulated time as whole ticks of a picosecond.
+"""Simulated time as whole ticks of a picosecond, and the units that others share.
 
 A duration is rounded to ticks once, where it is made; from there on sums are exact, in any order.
 """
@@ -6,6 +6,7 @@ A duration is rounded to ticks once, where it is made; from there on sums are ex
 from __future__ import annotations
 
 __all__ = [
+    "JOULES_PER_KWH",
     "TICKS_PER_MILLISECOND",
     "TICKS_PER_NANOSECOND",
     "TICKS_PER_SECOND",
@@ -19,6 +20,7 @@ __all__ = [
 TICKS_PER_SECOND = 10**12
 TICKS_PER_MILLISECOND = 10**9
 TICKS_PER_NANOSECOND = 10**3
+JOULES_PER_KWH = 3.6e6
 
 
 def seconds_to_ticks(seconds: float) -> int:

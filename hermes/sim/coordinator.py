@@ -157,6 +157,9 @@ class Coordinator:
         self._bring(request, self._env.now, prompt, output, int(workload.pipeline[request]))
 
     def _admit(self, route: Route, request: int, now: int, prompt: int, output: int) -> None:
+        if route.only is not None:
+            self._admit_to(route.only, request, now, prompt, output)
+            return
         recalled = route.recalled(request)
         if recalled is not None:
             prompt += recalled.tokens
@@ -177,6 +180,20 @@ class Coordinator:
         sequence.route, sequence.routed, sequence.recalled = route, routed, recalled
         sequence.hand_off, sequence.adapter = pick.hand_off, adapter
         replica.submit(sequence)
+
+    def _admit_to(self, replica: Replica, request: int, now: int, prompt: int, output: int) -> None:
+        """Let the only replica there is take a request, if it can."""
+        reason = replica.engine.rejection(prompt, output)
+        if reason:
+            self.log.rejected(request, reason)
+            self._answered()
+            return
+        self.log.routed(request, replica.index)
+        prefixes = self._workload.prefixes
+        prefix: tuple[Hashable, ...] = ()
+        if prefixes is not None:
+            prefix = prefixes.keys(request, prompt, replica.engine.limits.block_size)
+        replica.submit(self.sequence(request, request, now, prompt, output, prefix))
 
     def _attempt(
         self, route: Route, routed: RoutedRequest, recalled: Recalled | None

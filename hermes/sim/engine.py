@@ -250,7 +250,9 @@ class Engine(SchedulerState):
         """Book steps for which decodes had the engine for themselves; see `complete`."""
         self.steps += steps
         self._lane.grown = False
-        self._decode(steps)
+        blocks = self.decoding.run(steps)
+        if blocks:
+            self.pool.take(blocks)
         if self.doomed:
             take_out(self)
         finished = self.decoding.pop_finished()

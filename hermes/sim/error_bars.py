@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -16,12 +17,13 @@ from statistics import mean, stdev
 from hermes.costs.spread import PerturbedStepCost
 from hermes.metrics.summary import Number
 from hermes.scenario.scenario import Scenario
+from hermes.sim.cost_origins import DOUBTFUL
 from hermes.sim.deployment import ClientPlan, Deployment, resolve
 from hermes.sim.simulation import SimulationResult, simulate_deployment
 from hermes.workload import build_workload
 from hermes.workload.streams import stream
 
-__all__ = ["ErrorBar", "simulate_with_error_bars"]
+__all__ = ["ErrorBar", "interval", "perturbed_deployments", "simulate_with_error_bars"]
 
 _COMMON = math.sqrt(0.5)
 
@@ -54,32 +56,43 @@ def simulate_with_error_bars(
     deployment = resolve(scenario, folder)
     workload = build_workload(scenario.workload, tuple(scenario.pipelines), scenario.seed, folder)
     result = simulate_deployment(scenario, deployment, workload)
-    random = stream(scenario.seed, "cost-error")
     found: dict[str, list[float]] = {}
-    for _ in range((draws + 1) // 2):
-        common, decode, prefill = (float(x) for x in random.standard_normal(3))
-        for sign in (1, -1):
-            other = _perturbed(deployment, sign, (common, decode, prefill))
-            summary = simulate_deployment(scenario, other, workload).summary
-            for name, value in summary.items():
-                if value is not None:
-                    found.setdefault(name, []).append(float(value))
-    count = 2 * ((draws + 1) // 2)
+    count = 0
+    for other in perturbed_deployments(deployment, scenario.seed, draws):
+        count += 1
+        summary = simulate_deployment(scenario, other, workload).summary
+        for name, value in summary.items():
+            if value is not None:
+                found.setdefault(name, []).append(float(value))
     bars = {
-        name: _bar(result.summary[name], values)
+        name: ErrorBar(result.summary[name], *interval(values), _deviation(values))
         for name, values in found.items()
         if len(values) == count and result.summary[name] is not None
     }
-    extrapolated = any("uncalibrated" in plan.costs.label for plan in deployment.clients)
-    return result, bars, extrapolated
+    return result, bars, result.cost_origins.doubtful >= DOUBTFUL
 
 
-def _bar(value: Number, values: list[float]) -> ErrorBar:
+def perturbed_deployments(deployment: Deployment, seed: int, draws: int) -> Iterator[Deployment]:
+    """Yield the deployment with costs that are wrong, in pairs of opposite errors.
+
+    The errors depend on the seed alone, so that all deployments of a study are off alike.
+    """
+    random = stream(seed, "cost-error")
+    for _ in range((draws + 1) // 2):
+        common, decode, prefill = (float(x) for x in random.standard_normal(3))
+        for sign in (1, -1):
+            yield _perturbed(deployment, sign, (common, decode, prefill))
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return between which values 80 % of some draws lie; of few, the least and the greatest."""
     ordered = sorted(values)
     tail = round(0.1 * (len(ordered) - 1))
-    middle = mean(values)
-    deviation = stdev(values, middle) if len(values) > 1 else 0.0
-    return ErrorBar(value, ordered[tail], ordered[len(ordered) - 1 - tail], deviation)
+    return ordered[tail], ordered[len(ordered) - 1 - tail]
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return stdev(values, mean(values)) if len(values) > 1 else 0.0
 
 
 def _perturbed(deployment: Deployment, sign: int, draw: tuple[float, float, float]) -> Deployment:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hermes.catalog import Device, Model, find_device, find_model
 from hermes.costs.build import build_step_cost
+from hermes.costs.links import stage_hop
 from hermes.costs.memory import (
     kv_bytes_per_token,
     kv_bytes_per_token_per_device,
@@ -38,7 +39,7 @@ from hermes.sim.tiers.plan import KvUse
 
 __all__ = ["ClientPlan", "plan_client"]
 
-_HOP_LATENCY_S = 10e-6  # a send and receive between devices of a node
+_ACTIVATION_BYTES = 2
 _PIPELINED_BATCHING = ("chunked", "mixed")
 
 
@@ -129,6 +130,7 @@ def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | Non
             "serves",
         )
     _check_pipeline(spec, model)
+    hop = stage_hop(device, spec.pipeline_parallel_size, spec.tensor_parallel_size)
     weights = weight_bytes_per_device(model, dtype, spec.tensor_parallel_size)
     operations = plan_operations(spec, weights * spec.tensor_parallel_size)
     price = spec.usd_per_device_hour
@@ -146,15 +148,15 @@ def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | Non
         batching=batching,
         order=order,
         costs=costs,
-        move_seconds_per_token=kv_bytes / (device.host_bandwidth_gb_per_s * 1e9),
+        move_seconds_per_token=_move_seconds(spec, device, kv_bytes),
         usd_per_device_hour=device.usd_per_hour if price is None else price,
         speculation=speculation,
         kv_bytes_per_token=kv_bytes_per_token(model, kv_dtype),
         layerwise=spec.kv_transfer == "layerwise",
         overflow_tokens=spec.overflow_tokens,
         pipeline_parallel_size=spec.pipeline_parallel_size,
-        hop_latency_s=_HOP_LATENCY_S,
-        hop_seconds_per_token=_hop_seconds_per_token(spec, model, device),
+        hop_latency_s=hop.latency_s,
+        hop_seconds_per_token=_ACTIVATION_BYTES * model.hidden_size * hop.seconds_per_byte,
         kv=plan_kv_use(spec, model, kv_dtype, batching),
         quality=_quality(spec, scenario.workload.difficulty),
         operations=operations,
@@ -200,6 +202,19 @@ def _check_pipeline(spec: LlmClientSpec, model: Model) -> None:
         )
 
 
+def _move_seconds(spec: LlmClientSpec, device: Device, kv_bytes: int) -> float:
+    """Return what the KV of a token takes to host memory or back; swapping alone moves any."""
+    if device.host_bandwidth_gb_per_s:
+        return kv_bytes / (device.host_bandwidth_gb_per_s * 1e9)
+    if spec.swap_space_gb:
+        raise InfeasibleError(
+            f"the bandwidth of {device.name} to its host is not known; leave this at 0, or "
+            "describe the device yourself under `devices`",
+            "swap_space_gb",
+        )
+    return 0.0
+
+
 def _check_data_parallel(spec: LlmClientSpec, model: Model, device: Device) -> None:
     """Refuse groups in lock-step that have nothing to share, or what is not modelled with them."""
     groups = spec.data_parallel_size
@@ -227,19 +242,6 @@ def _check_data_parallel(spec: LlmClientSpec, model: Model, device: Device) -> N
     for field, used in together.items():
         if used:
             raise InfeasibleError("not modelled together with data_parallel_size", field)
-
-
-def _hop_seconds_per_token(spec: LlmClientSpec, model: Model, device: Device) -> float:
-    """Return the time to bring one token's activations, in 16 bits, to the next stage.
-
-    Each device of a stage sends its share; between nodes the link of the host stands in.
-    """
-    stages, size = spec.pipeline_parallel_size, spec.tensor_parallel_size
-    if stages == 1:
-        return 0.0
-    inside = stages * size <= device.link_domain and device.link_bandwidth_gb_per_s > 0
-    gb_per_s = device.link_bandwidth_gb_per_s if inside else device.host_bandwidth_gb_per_s
-    return 2 * model.hidden_size / (gb_per_s * 1e9)
 
 
 def _limits(  # noqa: PLR0913, PLR0917 - what shares the memory of a device

@@ -45,6 +45,7 @@ class LockstepReplica(Replica):
     """One of several groups that step together; see `Replica`."""
 
     together: Lockstep
+    one_batch_at_a_time = False
 
     @property
     def could_join(self) -> bool:

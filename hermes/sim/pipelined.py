@@ -57,6 +57,8 @@ class PipelinedReplica(Replica):
         shape: Its stages.
     """
 
+    one_batch_at_a_time = False
+
     def __init__(
         self,
         env: Clock,
@@ -144,7 +146,9 @@ class PipelinedReplica(Replica):
         if batch.prefills:
             ticks = self._mixed_ticks(batch)
         else:
-            _, _, ticks = decode_block(self.costs, batch.decodes, engine.decoding.context, 1)
+            context = engine.decoding.context
+            _, _, ticks = decode_block(self.costs, batch.decodes, context, 1)
+            self._note_steps((batch.decodes, context, 0, 0, 0, 1))
         if engine.moved_tokens:
             ticks += self._move_ticks(engine.moved_tokens)
             engine.moved_tokens = 0

@@ -9,6 +9,7 @@ from then on, which is where it would have been seen.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from simpy import Event
 
@@ -22,6 +23,7 @@ from hermes.sim.laws import audit
 from hermes.sim.replica_setup import Observer, ReplicaListener, ReplicaSetup
 from hermes.sim.replica_tiers import ReplicaTiers
 from hermes.sim.sequence import Sequence
+from hermes.sim.step_log import StepLog
 
 __all__ = ["Observer", "Replica", "ReplicaListener", "ReplicaSetup"]
 
@@ -38,6 +40,9 @@ class Replica(ReplicaTiers):
         listener: Hears what becomes of its sequences.
     """
 
+    one_batch_at_a_time: ClassVar[bool] = True
+    """Whether a step begins when the one before has ended, and no other replica has a say."""
+
     def __init__(
         self,
         env: Clock,
@@ -46,6 +51,8 @@ class Replica(ReplicaTiers):
         listener: ReplicaListener,
     ) -> None:
         super().__init__(env, index, setup.engine)
+        self.step_log = StepLog()
+        self._note_steps = self.step_log.note()
         self.steps = 0
         self.busy_ticks = 0
         self.computed_tokens = 0
@@ -66,7 +73,8 @@ class Replica(ReplicaTiers):
         self._batch = Batch()
         self._alone = Batch(repeatable=True)
         self._direct = (
-            setup.fast_forward
+            self.one_batch_at_a_time
+            and setup.fast_forward
             and setup.observer is None
             and type(setup.engine) is Engine
             and setup.policy.lets_decodes_run
@@ -120,12 +128,18 @@ class Replica(ReplicaTiers):
 
     def _go_on(self) -> None:
         """Begin the next step, once all else of this tick has happened."""
-        if not self.engine.has_work:
-            self._idle = True
-        elif self._env.more_now():
-            self._begins.set(0, self._begin)
-        else:
-            self._step()
+        if self._env.more_now():
+            if self.engine.has_work:
+                self._begins.set(0, self._begin)
+            else:
+                self._idle = True
+        elif not (self._direct and self._step_alone()):
+            if not self.engine.has_work:
+                self._idle = True
+            elif self.one_batch_at_a_time:
+                self._step_formed()
+            else:
+                self._step()
 
     def _wake(self) -> None:
         """Begin a step once all else of this tick has happened."""
@@ -140,8 +154,11 @@ class Replica(ReplicaTiers):
 
     def _step(self) -> None:
         """Begin a step, if anything can run."""
-        if self._direct and self._step_alone():
-            return
+        if not (self._direct and self._step_alone()):
+            self._step_formed()
+
+    def _step_formed(self) -> None:
+        """Begin a step of the batch that the policy forms, if anything can run."""
         batch = self._batch = self._form()
         if not (batch.decodes or batch.prefills):
             self._idle = True  # all that waits, waits for KV to come or go
@@ -187,8 +204,14 @@ class Replica(ReplicaTiers):
         steps = self._block_steps
         self.steps += steps
         self.busy_ticks += now - self._block_start
-        self.computed_tokens += self._alone.decodes * steps
-        self._log_gaps(self._alone, steps)
+        decodes = self._alone.decodes
+        self.computed_tokens += decodes * steps
+        self._note_steps((decodes, self.engine.decoding.context, 0, 0, 0, steps))
+        block = self._block
+        if len(block) == 1 and not (self._stalled or self.engine.doomed):
+            self._log((block[0][1], block[0][2], steps, decodes))
+        else:
+            self._log_gaps(self._alone, steps)
         self._block_steps = 0
         if self._early_blocks:
             self._return_early_blocks()
@@ -267,6 +290,7 @@ class Replica(ReplicaTiers):
             pairs += chunk * done + chunk * (chunk + 1) // 2
             rows += done + chunk == sequence.target
         decode_context = decoding.context if batch.decodes else 0
+        self._note_steps((batch.decodes, decode_context, tokens, context, pairs, 1))
         return self.costs.step_ticks(
             batch.decodes, decode_context, tokens, context, pairs, rows + batch.decodes
         )
@@ -278,6 +302,8 @@ class Replica(ReplicaTiers):
         self.computed_tokens += decodes * steps
         for _, tokens in batch.prefills:
             self.computed_tokens += tokens
+        if not batch.prefills:
+            self._note_steps((decodes, self.engine.decoding.context, 0, 0, 0, steps))
         self._log_gaps(batch, steps)
         self._block_steps = 0
         if self._early_blocks:

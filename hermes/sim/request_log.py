@@ -96,15 +96,14 @@ class RequestLog:
         self._last_token[request] = self._finished[request] = end + front_end
         if sequence.preemptions:
             self._preemptions[request] = sequence.preemptions
-        stalled = sequence.stall_ticks  # in steps, so it was not queued the less for that
-        waits = (
-            sequence.requeued_ticks + stalled,
-            sequence.transfer_ticks,
-            sequence.retrieval_ticks + stalled,
-            sequence.preempted_ticks,
-        )
-        if any(waits):
-            self._waits[request] = waits
+        if (
+            sequence.preempted_ticks
+            or sequence.transfer_ticks
+            or sequence.requeued_ticks
+            or sequence.retrieval_ticks
+            or sequence.stall_ticks
+        ):
+            self._waits[request] = _waits(sequence)
         if sequence.reused_tokens or sequence.fetched_tokens:
             self._reused[request] = (sequence.reused_tokens, sequence.fetched_tokens)
 
@@ -260,3 +259,14 @@ class RequestLog:
         ]
         rows: Column = np.stack(visits, axis=1)[plain]
         return rows
+
+
+def _waits(sequence: Sequence) -> tuple[int, int, int, int]:
+    """Return the ticks that a sequence was requeued, transferred, retrieved and preempted."""
+    stalled = sequence.stall_ticks  # in steps, so it was not queued the less for that
+    return (
+        sequence.requeued_ticks + stalled,
+        sequence.transfer_ticks,
+        sequence.retrieval_ticks + stalled,
+        sequence.preempted_ticks,
+    )

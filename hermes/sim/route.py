@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence as Sequence_
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hermes.sim.hand_off import HandOff
@@ -59,6 +59,14 @@ class Route:
     recall: Recall | None = None
     gate: Gate | None = None
     adapters: Column | None = None
+
+    only: Replica | None = field(init=False)
+    """The replica that takes all calls whole, where there is one and nothing to choose."""
+
+    def __post_init__(self) -> None:
+        chosen = self.hand_off, self.recall, self.gate
+        alone = len(self.replicas) == 1 and chosen == (None, None, None)
+        object.__setattr__(self, "only", self.replicas[0] if alone else None)
 
     def recalled(self, request: int) -> Recalled | None:
         """Return the stored context in front of a request's prompt, if there is any."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hermes.metrics import RequestColumns, TokenGaps, summarize
@@ -13,6 +13,7 @@ from hermes.scenario.units import seconds_to_ticks
 from hermes.sim.classes import classes_of
 from hermes.sim.clock import Clock
 from hermes.sim.coordinator import Coordinator
+from hermes.sim.cost_origins import CostOrigins, cost_origins
 from hermes.sim.deployment import Deployment, resolve
 from hermes.sim.fleet import RunOptions, build_network, start_replicas
 from hermes.sim.laws import check_drained
@@ -42,6 +43,7 @@ class SimulationResult:
         workload_source: Where the requests came from.
         tiers: What each instance of a memory tier did.
         links: What each link carried.
+        cost_origins: What the busy time of the devices rests on.
     """
 
     summary: dict[str, Number]
@@ -51,6 +53,7 @@ class SimulationResult:
     workload_source: str
     tiers: tuple[TierUse, ...] = ()
     links: tuple[LinkUse, ...] = ()
+    cost_origins: CostOrigins = field(default_factory=lambda: CostOrigins(()))
 
 
 def simulate(
@@ -126,7 +129,9 @@ def simulate_deployment(
     names = tuple(f"{name}/{i}" for name, pool in pools.items() for i in range(len(pool)))
     served = tuple(f"{name}/{i}" for name, pool in stations.items() for i in range(len(pool)))
     requests = log.columns(names, (*names, *served))
-    fleet = fleet_use(deployment, pools, stations, operator.instances, requests)
+    origins = cost_origins(deployment, pools, stations)
+    fleet = fleet_use(scenario, deployment, pools, stations, operator.instances, requests)
+    fleet = replace(fleet, cost_shares=origins.shares())
     gaps = tuple(replica.gaps for replica in replicas)
     limit = scenario.workload.limit
     duration = limit.duration_s if limit else None
@@ -140,4 +145,5 @@ def simulate_deployment(
         workload.source,
         tuple(tier.use() for tier in tiers),
         network.uses(),
+        origins,
     )

@@ -235,6 +235,10 @@ class StudySpec(Spec):
     ) = None
     """Batches of requests whose spread gives the intervals of a single seed. {precision: 0.05}
     simulates no more requests than it takes to know the objectives to 5 %."""
+    error_bars: Annotated[int, Field(ge=2, le=1000)] | None = None
+    """Judge each trial so many more times with costs that are wrong as far as the cost model's
+    error goes, all else equal. Objectives and constrained metrics get columns `.low` and `.high`,
+    between which 80 % of the draws lie."""
     objectives: Annotated[
         dict[str, Literal["minimize", "maximize"]],
         Field(min_length=1, max_length=_MOST_OBJECTIVES),
@@ -330,6 +334,10 @@ class StudySpec(Spec):
             warm_up=self.warm_up,
             batches=None if self.batches is None else self.batches.count,
             batch_precision=None if self.batches is None else self.batches.precision,
+            error_bars=self.error_bars,
+            barred=tuple(dict.fromkeys((*self.objectives, *self.constraints)))
+            if self.error_bars
+            else (),
         )
 
     def limits(self) -> tuple[Constraint, ...]:

@@ -94,3 +94,12 @@ def test_arithmetic_agrees_with_an_independent_count(shared_data):
         assert model.total_parameters / 1e9 == pytest.approx(total, rel=0.002), name
         assert model.active_parameters / 1e9 == pytest.approx(active, rel=0.002), name
         assert 2 * model.kv_elements_per_token == int(row["kv_bytes_per_token_bf16"]), name
+
+
+def test_makers_checkpoints_in_8_bits_are_the_model_with_a_scale_per_block():
+    half, eight = find_model("Qwen3-235B-A22B"), find_model("Qwen/Qwen3-235B-A22B-FP8")
+    assert (half.weight_dtype, eight.weight_dtype) == ("bf16", "fp8")
+    assert eight.name == "Qwen/Qwen3-235B-A22B-FP8"
+    assert eight.total_parameters == half.total_parameters
+    with pytest.raises(UnknownNameError):
+        find_model("meta-llama/Llama-3.1-70B-FP8")  # others publish other scales under that name

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from hermes.catalog import find_device, find_model
 from hermes.costs.energy import BUSY, COMPUTE, IDLE, PoolWork, compute_share, joules, power_share
+from hermes.scenario.loading import build_scenario
+from hermes.sim import simulate
 
 WORK = PoolWork(
     model=find_model("llama-3.1-8b"),
@@ -75,3 +77,32 @@ def test_measured_power_is_met(shared_data, monkeypatch):
     import numpy as np
 
     assert fit_power.error(np.array([BUSY, COMPUTE]), found) < 0.12
+
+
+def carbon(grid, client=None):
+    scenario = build_scenario(
+        {
+            "workload": {
+                "requests": {"sample": "chat"},
+                "arrivals": {"process": "poisson", "rate_per_s": 4.0},
+                "limit": {"requests": 20},
+            },
+            "clients": {
+                "c": {"model": "llama-3.1-8b", "device": "h100", "grid_g_co2_per_kwh": client}
+            },
+            "grid_g_co2_per_kwh": grid,
+        }
+    )
+    return simulate(scenario).summary
+
+
+def test_carbon_has_the_dimension_of_energy_times_intensity():
+    """J -> kWh -> g: twice the intensity is twice the carbon, and a client's own goes first."""
+    summary = carbon(400.0)
+    kwh = summary["energy_j_per_request"] / 3.6e6
+    assert summary["co2_g_per_request"] == pytest.approx(400 * kwh)
+    double = carbon(800.0)["co2_g_per_million_tokens"]
+    assert double == pytest.approx(2 * summary["co2_g_per_million_tokens"])
+    assert carbon(800.0, client=400.0)["co2_g_per_request"] == summary["co2_g_per_request"]
+    assert carbon(None)["co2_g_per_request"] is None
+    assert carbon(0.0)["co2_g_per_request"] == 0.0

@@ -14,6 +14,7 @@ from hermes.costs.constants import find_laws
 from hermes.costs.law import Amounts, Law
 from hermes.costs.operators import pass_operators
 from hermes.costs.pass_cost import ALIGNMENT
+from hermes.costs.provenance import StepShape
 from hermes.costs.roofline import Roofline
 from hermes.errors import InfeasibleError
 from hermes.scenario.device import DeviceSpec
@@ -259,3 +260,29 @@ def test_faster_memory_is_never_slower():
 
 def _chip(bandwidth: float) -> DeviceSpec:
     return DeviceSpec(peak_tflops={"bf16": 500}, memory_gb=80, memory_bandwidth_gb_per_s=bandwidth)
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "groups"),
+    [
+        ("llama-3.1-70b", 4, 1),
+        ("mixtral-8x7b", 2, 1),
+        ("DeepSeek-V3", 8, 1),
+        ("Qwen3-30B-A3B", 1, 4),
+    ],
+)
+def test_the_parts_of_a_step_are_the_whole_of_it(model, size, groups):
+    cost = Roofline(
+        find_model(model), find_device("h100"), tensor_parallel_size=size, data_parallel_size=groups
+    )
+    shape = StepShape(16, 16_000, 512, 1024, 512 * 1024 + 512 * 513 // 2)
+    whole = (
+        cost.token_seconds(528)
+        + cost.row_seconds(16)
+        + cost.decode_seconds(16, 16_016)
+        + cost.prefill_seconds(512, 1536, shape.prefill_pairs)
+    )
+    assert sum(part.seconds for part in cost.parts(shape)) == pytest.approx(whole)
+    names = {part.operator for part in cost.parts(shape)}
+    assert ("exchange" in names) == (groups > 1)
+    assert ("all-reduce" in names) == (size > 1)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hermes.catalog import find_device, find_model
 from hermes.costs.build import build_step_cost
 from hermes.costs.operators import Linear
+from hermes.costs.provenance import StepShape
 from hermes.costs.roofline import Roofline
 from hermes.costs.tables import TablePass, read_calls
 from hermes.costs.tables.aiconfigurator import installed_folder
@@ -271,3 +272,68 @@ def test_the_tiles_of_large_gpus_do_not_bound_a_processor():
     )
     one = Linear(1024, 1024, "bf16")
     assert Roofline(LLAMA, cpu).linear(1, one) < Roofline(LLAMA, gpu).linear(1, one)
+
+
+@pytest.mark.parametrize("size", [1, 8])
+def test_latent_attention_is_that_of_the_measured_modules(shared_data, size):
+    """Projections and attention together take what the module took; the roofline does not know."""
+    import pandas as pd
+
+    folder = shared_data / "hardware" / "aiconfigurator" / "h100_sxm"
+    model = find_model("DeepSeek-V3")
+    roofline = Roofline(model, H100, "fp8", "auto", size)
+    table = TablePass(roofline, read_calls(folder, model, H100, size), "nvidia")
+    path = next(folder.glob("mla/vllm/*/mla_generation_module_perf.parquet"))
+    rows = pd.read_parquet(path)
+    rows = rows[(rows.gemm_type == "fp8_block") & (rows.kv_cache_dtype == "bfloat16")]
+    rows = rows[(rows.num_heads == 128 // size) & (rows.step >= 128)]
+    layers = table.operators.attention[0].count
+    errors = []
+    for row in rows.itertuples():
+        seconds = sum(table.linear(row.batch_size, each) for each in table.operators.projections)
+        seconds += table.decode_seconds(row.batch_size, row.batch_size * row.step) / layers
+        errors.append(abs(seconds / (row.latency * 1e-3) - 1))
+    assert len(errors) > 50
+    assert sorted(errors)[len(errors) // 2] < 0.001
+    origins = {part.operator: part.origin for part in table.parts(StepShape(16, 16 * 1023))}
+    assert origins["decode attention"] in {"measured", "interpolated"}
+
+
+def test_latent_attention_of_other_sizes_is_extrapolated(shared_data):
+    folder = shared_data / "hardware" / "aiconfigurator" / "h100_sxm"
+    model = find_model("DeepSeek-V2-Lite")
+    roofline = Roofline(model, H100, "bf16")
+    table = TablePass(roofline, read_calls(folder, model, H100, 1), "nvidia")
+    origins = {
+        part.operator: part.origin for part in table.parts(StepShape(16, 16_000, 512, 0, 512 * 256))
+    }
+    assert origins["decode attention"] == origins["prefill attention"] == "extrapolated"
+
+
+def test_modules_are_no_operator_of_a_table_of_one_s_own(tmp_path):
+    with pytest.raises(InputError, match="unknown operator 'mla_decode'"):
+        joined(tmp_path, HEADER + "mla_decode,bf16,h100,16,4096,4096,40\n")
+
+
+def test_the_parts_of_a_step_are_the_whole_of_it(tmp_path):
+    text = "operator,dtype,tokens,width,n,k,latency_us\n"
+    text += "linear,bf16,16,,4096,4096,40\nlinear,bf16,64,,4096,4096,44\n"
+    text += "".join(
+        f"{kind},bf16,{tokens},{width},,,{time}\n"
+        for kind, width in (("norm", 4096), ("activation", 14336), ("rope", 5120))
+        for tokens, time in ((1, 5), (4096, 60))
+    )
+    table = joined(tmp_path, text + "embedding,bf16,64,4096,,,6\n")
+    shape = StepShape(16, 16_000, 48, 0, 48 * 49 // 2)
+    whole = (
+        table.token_seconds(64)
+        + table.row_seconds(16)
+        + table.decode_seconds(16, 16_016)
+        + table.prefill_seconds(48, 48, shape.prefill_pairs)
+    )
+    parts = table.parts(shape)
+    assert sum(part.seconds for part in parts) == pytest.approx(whole)
+    origins = {part.operator: part.origin for part in parts}
+    assert origins["embedding"] == "measured"
+    assert origins["element-wise"] == "interpolated"
+    assert origins["decode attention"] == "roofline"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -132,3 +134,15 @@ def test_nothing_completed_leaves_rates_undefined() -> None:
     assert result["ttft_ms.p99"] is None
     assert result["request_throughput"] is None
     assert result["slo_attainment"] == 0
+
+
+def test_carbon_is_energy_times_the_grid_s_intensity() -> None:
+    fleet = dataclasses.replace(FLEET, joules=7.2e6, co2_grams=2 * 400.0)
+    result = summary(fleet=fleet)
+    assert result["co2_g_per_request"] == pytest.approx(800 / 3)
+    assert result["co2_g_per_million_output_tokens"] == pytest.approx(800 / 10 * 1e6)
+    assert result["co2_g_per_million_tokens"] == pytest.approx(800 / 110 * 1e6)
+    # kWh for a million tokens x g for a kWh = g for a million tokens
+    energy = result["energy_kwh_per_million_output_tokens"]
+    assert energy * 400 == pytest.approx(result["co2_g_per_million_output_tokens"])
+    assert summary()["co2_g_per_request"] is None

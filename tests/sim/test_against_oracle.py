@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, example, given, reject, settings
 from hypothesis import strategies as st
 
 from hermes.costs.compiled import CompiledStepCost
+from hermes.costs.provenance import Part, StepShape
 from hermes.costs.step import Spread
 from hermes.metrics.gaps import TokenGaps
 from hermes.scenario.scenario import Scenario
@@ -56,6 +57,9 @@ class Curved:
 
     def prefill_seconds(self, tokens: int, keys: int, pairs: int) -> float:
         return ((1e-9 * pairs) ** 2 + (3e-8 * keys) ** 2) ** 0.5
+
+    def parts(self, shape: StepShape) -> tuple[Part, ...]:
+        return (Part("step", "given", 1e-3 * (shape.decodes + shape.prefill_tokens)),)
 
 
 def curved() -> CompiledStepCost:

@@ -85,3 +85,19 @@ def test_the_command_prints_them(tmp_path):
     assert bar["low"] < summary["ttft_ms.p50"] < bar["high"]
     text = CliRunner().invoke(app, ["simulate", str(path), "--error-bars"]).stdout
     assert "80 % of draws" in text
+
+
+def test_engines_that_are_known_worse_have_wider_bars_of_the_first_token():
+    def width(engine):
+        costs = {"roofline": {"engine": engine, "request_overhead_ms": 30, "step_overhead_us": 0}}
+        bar = simulate_with_error_bars(scenario(costs=costs))[1]["ttft_ms.p50"]
+        return (bar.high - bar.low) / bar.value
+
+    assert width("none") < width("vllm") < width("trtllm")
+
+
+def test_the_front_end_is_off_as_steps_with_prompts_are():
+    costs = CompiledStepCost(
+        Roofline(find_model("llama-3.1-8b"), find_device("h100")), request_seconds=0.03
+    )
+    assert PerturbedStepCost(costs, 1.0, 1.5).request_ticks == costs.request_ticks * 3 // 2

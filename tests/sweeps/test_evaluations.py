@@ -175,3 +175,51 @@ def test_hopeless_trials_end_early_and_leave_the_answer_as_it_was(tmp_path, capf
 def test_stop_hopeless_where_it_means_nothing_is_refused(tmp_path, changes, said):
     with pytest.raises(InputError, match=said):
         loaded(tmp_path, stop_hopeless=True, **changes)
+
+
+DEVICES = {
+    "scenario": {
+        "workload": {
+            "requests": {"lengths": {"prompt": 64, "output": {"uniform": {"low": 1, "high": 32}}}},
+            "arrivals": {"process": "poisson", "rate_per_s": 40},
+            "limit": {"requests": 20},
+        },
+        "clients": {"chat": {"model": "llama-3.1-8b", "device": "h100-sxm"}},
+    },
+    "space": {"clients.chat.device": ["h100-sxm", "mi300x"], "clients.chat.replicas": [1, 2]},
+    "objectives": {"devices": "minimize", "tpot_ms.p50": "minimize"},
+    "constraints": {"ttft_ms.p99": "<= 5000"},
+    "sampler": "grid",
+}  # fmt: skip
+
+
+def test_error_bars_and_doubts_reach_the_rows_and_every_report(tmp_path):
+    out = tmp_path / "out"
+    study = loaded(tmp_path, **DEVICES, error_bars=4)
+    assert run_here(study, out).counts == {"completed": 4}
+    frame = read_trials(out).set_index("param.clients.chat.device")
+    for name in ("tpot_ms.p50", "ttft_ms.p99"):
+        assert (frame[f"{name}.low"] < frame[name]).all()
+        assert (frame[f"{name}.high"] > frame[name]).all()
+    assert (frame["devices.low"] == frame["devices.high"]).all()
+    assert frame.loc["mi300x", "cost_share.uncalibrated"].tolist() == pytest.approx([1, 1])
+    assert frame.loc["h100-sxm", "cost_share.roofline"].tolist() == pytest.approx([1, 1])
+    write_report(out)
+    texts = {name: (out / name).read_text() for name in ("report.md", "report.html")}
+    best = frame.sort_values(["devices", "tpot_ms.p50"]).iloc[0]
+    assert best.name == "mi300x"  # the datasheet promises most
+    for text in texts.values():
+        assert "100% uncalibrated" in text
+        assert "this device stands behind that share" in text
+    assert " to " in texts["report.md"].split("## The Pareto front")[1]
+    assert '"low": [' in texts["report.html"]
+
+
+def test_what_is_not_known_can_be_ruled_out(tmp_path):
+    limits = DEVICES["constraints"] | {"cost_share.uncalibrated": "<= 0.05"}
+    run_here(loaded(tmp_path, **DEVICES | {"constraints": limits}), tmp_path / "out")
+    frame = read_trials(tmp_path / "out")
+    assert set(frame[frame["feasible"]]["param.clients.chat.device"]) == {"h100-sxm"}
+    write_report(tmp_path / "out")
+    front = (tmp_path / "out" / "report.md").read_text().split("## The Pareto front")[1]
+    assert "mi300x" not in front.split("##")[0]

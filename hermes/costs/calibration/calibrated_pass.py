@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from hermes.costs.pass_cost import PassCost
+from hermes.costs.provenance import Part, StepShape
+from hermes.costs.spread import DEVIATION
 from hermes.costs.step import Spread
 from hermes.errors import InputError, did_you_mean
 
 __all__ = ["CalibratedPass", "Factors", "read_factors"]
 
 _VERSION = 1
-_DEVIATION = 1.48
-"""Standard deviation over median absolute error, of normal errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def _check(name: str, kind: str, value: Any, path: Path) -> None:
 class CalibratedPass:
     """A pass whose parts are scaled; see `PassCost`."""
 
-    __slots__ = ("_cost", "_factors", "label", "spread")
+    __slots__ = ("_cost", "_factors", "_same", "label", "spread")
 
     def __init__(self, cost: PassCost, factors: Factors, same: bool) -> None:
         """Scale *cost*.
@@ -97,7 +97,8 @@ class CalibratedPass:
         """
         self._cost = cost
         self._factors = factors
-        deviation = _DEVIATION * factors.held_out_error
+        self._same = same
+        deviation = DEVIATION * factors.held_out_error
         self.spread = Spread(deviation, deviation) if same else cost.spread
         where = f"{factors.model} on {factors.tensor_parallel_size} x {factors.device}"
         self.label = f"roofline: calibrated on {where}{'' if same else ' (not this deployment)'}"
@@ -117,3 +118,13 @@ class CalibratedPass:
     def prefill_seconds(self, tokens: int, keys: int, pairs: int) -> float:
         """Return the scaled part; see `PassCost`."""
         return self._factors.prefill * self._cost.prefill_seconds(tokens, keys, pairs)
+
+    def parts(self, shape: StepShape) -> tuple[Part, ...]:
+        """Return the scaled operators; those of another deployment are not calibrated here."""
+        factors = self._factors
+        scales = {"decode attention": factors.decode, "prefill attention": factors.prefill}
+        origin = "roofline" if self._same else "uncalibrated"
+        return tuple(
+            Part(part.operator, origin, part.seconds * scales.get(part.operator, factors.linear))
+            for part in self._cost.parts(shape)
+        )

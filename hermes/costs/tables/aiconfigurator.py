@@ -1,8 +1,9 @@
 """NVIDIA's operator database, read by location: `<folder>/<family>/<backend>/<version>/*.parquet`.
 
-Its Python calls change with every release; the Parquet files do not. Tables of latent attention
-hold whole modules and are left to the roofline, which is fitted on them. Of several kernels for a
-call the fastest is taken, and of several routings of experts the one closest to traffic.
+Its Python calls change with every release; the Parquet files do not. Of latent attention, whole
+modules are measured, at DeepSeek-V3's sizes; tables of its bare kernels are left aside. Of several
+kernels for a call the fastest is taken, and of several routings of experts the one closest to
+traffic.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hermes.costs.tables.calls import Call
+from hermes.costs.tables.latent import module_kind
 from hermes.costs.tables.own import attention_shape
 from hermes.errors import InputError, UnknownNameError
 
@@ -26,6 +28,8 @@ _MS = 1e-3
 _ROUTING = "power_law_1.01"
 _DTYPES = {"bfloat16": "bf16", "int4_wo": "int4", "w4a16_mxfp4": "mxfp4"}
 _BYTES = 2.0
+_DEEPSEEK = (7168, 1536, 512)
+"""Hidden size, rank of the queries and of the latent, of all measured modules."""
 
 
 def installed_folder(name: str) -> Path:
@@ -68,6 +72,8 @@ def read_aiconfigurator(
     yield from _experts(folder, backend)
     for operator, name in (("prefill", "context"), ("decode", "generation")):
         yield from _attention(folder, backend, operator, name)
+    for operator, name in (("mla_prefill", "context"), ("mla_decode", "generation")):
+        yield from _latent_modules(folder, backend, operator, name)
     yield from _allreduce(folder, backend, linked)
 
 
@@ -136,6 +142,21 @@ def _attention(folder: Path, backend: str, operator: str, name: str) -> Iterator
             length, prefix = (isl, step) if operator == "prefill" else (isl + step, 0)
             coordinates = attention_shape(operator, shape, batch, length, prefix)
             yield "", Call(operator, _DTYPES.get(dtype, dtype), coordinates, latency * _MS)
+
+
+def _latent_modules(
+    folder: Path, backend: str, operator: str, name: str
+) -> Iterator[tuple[str, Call]]:
+    names = ("gemm_type", "mla_dtype", "kv_cache_dtype", "num_heads", "batch_size", "isl", "step")
+    for row in _rows(folder, f"mla/{backend}/*/mla_{name}_module_perf.parquet", *names):
+        weights, inside, cache, heads, batch, isl, step, latency = row
+        if inside != "bfloat16":
+            continue
+        kind = module_kind(_DTYPES.get(weights, weights), _DTYPES.get(cache, cache))
+        prompt = operator == "mla_prefill"
+        length, tokens = (isl + 1, batch * isl) if prompt else (step, batch)
+        if length > 0 and tokens > 0:
+            yield "", Call(operator, kind, (*_DEEPSEEK, heads, length, tokens), latency * _MS)
 
 
 def _allreduce(folder: Path, backend: str, linked: bool) -> Iterator[tuple[str, Call]]:

@@ -26,6 +26,8 @@ OPERATORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "prefill": ("heads", "kv_heads", "head_dim", "length", "tokens"),
         "decode": ("heads", "kv_heads", "head_dim", "length", "sequences"),
         "allreduce": ("devices", "message_bytes"),
+        "mla_prefill": ("hidden", "query_rank", "rank", "heads", "length", "tokens"),
+        "mla_decode": ("hidden", "query_rank", "rank", "heads", "length", "sequences"),
         "norm": ("width", "tokens"),
         "activation": ("width", "tokens"),
         "rope": ("width", "tokens"),
@@ -45,8 +47,8 @@ OPERATORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Coordinates of each operator. From `experts_uniform` on, steps do not read them: they describe
 encoders, links, tiers of memory and indexes. `length` is the keys per query: twice the mean for a
-causal prompt. Attention and all-reduce are told apart by the data type of the cache and not at
-all."""
+causal prompt. Latent attention (`mla_`) is measured as a module, with its projections. Attention
+and all-reduce are told apart by the data type of the cache and not at all."""
 
 _DISAGREE = 0.1
 _log = logging.getLogger(__name__)

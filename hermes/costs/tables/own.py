@@ -74,6 +74,8 @@ _SHAPE = (
     "code_bytes",
 )
 _ALLOWED = (*_ABOUT, *_SHAPE)
+_OPERATORS = tuple(name for name in OPERATORS if not name.startswith("mla_"))
+"""Modules of latent attention are read from NVIDIA's database alone."""
 
 
 def read_own(path: Path) -> Iterator[tuple[str, Call]]:
@@ -85,8 +87,8 @@ def read_own(path: Path) -> Iterator[tuple[str, Call]]:
     for line, row in read_rows(path):
         unit = _unit(row, path)
         operator = str(row["operator"])
-        if operator not in OPERATORS:
-            error = UnknownNameError.among("operator", operator, list(OPERATORS), "operator")
+        if operator not in _OPERATORS:
+            error = UnknownNameError.among("operator", operator, list(_OPERATORS), "operator")
             raise error.inside(file=str(path))
         seconds = number(row, unit, path, line) * _LATENCY[unit]
         dtype = dtype_name(str(row.get("dtype") or "bf16"), "dtype")

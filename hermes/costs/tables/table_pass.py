@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from hermes.costs.chip import ExpertShape, HeadShape
 from hermes.costs.law import Law
 from hermes.costs.operators import Attention, Experts, Linear
+from hermes.costs.provenance import ORIGINS, Part, StepShape
 from hermes.costs.roofline import Roofline
 from hermes.costs.step import Spread
 from hermes.costs.tables.calls import CallTable
 from hermes.costs.tables.grid import EXTRAPOLATED, INTERPOLATED, MEASURED, CallGrid
+from hermes.costs.tables.latent import LatentModules, module_kind
 
 __all__ = ["Provenance", "TablePass"]
 
@@ -32,9 +35,13 @@ class Provenance:
     interpolated: int = 0
     extrapolated: int = 0
     roofline: int = 0
+    worst: int | None = MEASURED
+    """The least known of the look-ups since it was last set; None is the roofline."""
 
     def count(self, how: int | None) -> None:
         """Count one look-up; None for an operator that the table lacks."""
+        if self.worst is not None:
+            self.worst = None if how is None else max(how, self.worst)
         if how == MEASURED:
             self.measured += 1
         elif how == INTERPOLATED:
@@ -59,7 +66,15 @@ class Provenance:
 class TablePass(Roofline):
     """The parts of a pass, from a table where it can tell; see `PassCost`."""
 
-    __slots__ = ("_coverage", "_grids", "_latent", "_prefill_ratios", "name", "provenance")
+    __slots__ = (
+        "_coverage",
+        "_grids",
+        "_latent",
+        "_prefill_ratios",
+        "_token_rows",
+        "name",
+        "provenance",
+    )
 
     def __init__(self, roofline: Roofline, table: CallTable, name: str) -> None:
         """Join a table to a roofline.
@@ -75,7 +90,8 @@ class TablePass(Roofline):
         self.provenance = Provenance()
         self._grids: Mapping[tuple[str, str], CallGrid] = table.grids
         self._prefill_ratios: dict[int, float] = {}
-        self._latent = roofline.operators.attention[0].latent_rank > 0
+        self._token_rows: dict[int, int] = {}
+        self._latent = self._latent_modules()
         self._coverage = self._covered()
 
     @property
@@ -91,6 +107,23 @@ class TablePass(Roofline):
         outside = self._coverage["extrapolated"] + self._coverage["roofline"]
         roofline = super().spread
         return Spread(*(_NOISE * (1 - outside) + outside * each for each in roofline))
+
+    def parts(self, shape: StepShape) -> tuple[Part, ...]:
+        """Return the operators of a pass, and how the table knows each; see `PassCost`."""
+        kept, self._prefill_ratios = self._prefill_ratios, {}  # so that they are looked up
+        self.provenance.worst = MEASURED
+        found = super().parts(shape)
+        tokens = shape.decodes + shape.prefill_tokens
+        if ("embedding", "bf16") in self._grids:
+            width = self.operators.head.k
+            seconds = self.call_seconds("embedding", "bf16", width, tokens)
+            found += (Part("embedding", self._origin("elementwise", "bf16"), seconds),)
+        self._prefill_ratios = kept
+        return found
+
+    def _origin(self, operator: str, dtype: str) -> str:
+        worst, self.provenance.worst = self.provenance.worst, MEASURED
+        return super()._origin(operator, dtype) if worst is None else ORIGINS[worst]
 
     def linear(self, tokens: float, each: Linear) -> float:
         """Return the seconds of all products with weights of one shape."""
@@ -115,6 +148,7 @@ class TablePass(Roofline):
         """Return norms, activations and rotary embedding where all of them were measured."""
         each = self.operators.elementwise
         if any((one.kind, "bf16") not in self._grids for one in each):
+            self.provenance.worst = None
             return Roofline.elementwise(self, tokens)
         return sum(
             one.count * self.call_seconds(one.kind, "bf16", one.width, tokens) for one in each
@@ -146,9 +180,10 @@ class TablePass(Roofline):
     def decode(self, sequences: float, keys: float, each: Attention, law: Law) -> float:
         """Return the seconds of decode attention in all layers of one kind."""
         seconds = Roofline.decode(self, sequences, keys, each, law)
-        if each.latent_rank:
-            self.provenance.count(None)
-            return seconds
+        if self._latent is not None:
+            ratio, how = self._latent.ratio("mla_decode", sequences, keys / sequences)
+            self.provenance.count(how)
+            return ratio * seconds
         if each.window:
             keys = min(keys, each.window * sequences)
         heads = (each.heads, each.kv_heads, each.key_dim)
@@ -165,9 +200,12 @@ class TablePass(Roofline):
     def prefill_seconds(self, tokens: int, keys: int, pairs: int) -> float:
         """Return the attention of prompt chunks; see `PassCost`."""
         seconds = Roofline.prefill_seconds(self, tokens, keys, pairs)
-        if not seconds or self._latent:
+        if not seconds:
             return seconds
-        key = int(_log(tokens) * _LATTICE) << 12 | int(_log(2 * pairs / tokens) * _LATTICE)
+        row = self._token_rows.get(tokens)
+        if row is None:
+            row = self._token_rows[tokens] = int(_log(tokens) * _LATTICE) << 12
+        key = row | int(_log(2 * pairs / tokens) * _LATTICE)
         ratio = self._prefill_ratios.get(key)
         return (self._prefill_ratio(key) if ratio is None else ratio) * seconds
 
@@ -175,10 +213,41 @@ class TablePass(Roofline):
         """Return the ratio in a cell of a lattice, sixteen cells to an octave, read once."""
         each = self.operators.attention[0]
         tokens, length = ((x + 0.5) / _LATTICE for x in (key >> 12, key & 0xFFF))
+        if self._latent is not None:
+            found, how = self._latent.ratio("mla_prefill", math.exp(tokens), math.exp(length))
+            self.provenance.count(how)
+            self._prefill_ratios[key] = found
+            return found
         heads = (each.heads, each.kv_heads, each.key_dim)
         found = self._read("prefill", each.kv_dtype, *heads, math.exp(length), math.exp(tokens))
         self._prefill_ratios[key] = found
         return found
+
+    def latent_seconds(
+        self, operator: str, tokens: float, keys: float, shape: HeadShape
+    ) -> tuple[float, Callable[[float, Linear], float]]:
+        """Return the roofline's seconds of latent attention in a layer, and its products."""
+        kind = operator.removeprefix("mla_")
+        law = self._laws.find(*self._attention_kind(kind, self.operators.attention[0]))
+        if operator == "mla_decode":
+            amounts = self.chip.decode_attention(tokens, keys, shape, latent=True)
+        else:
+            amounts = self.chip.prefill_attention(tokens, tokens, keys / 2, shape)
+        return law.seconds(amounts), partial(Roofline.linear, self)
+
+    def _latent_modules(self) -> LatentModules | None:
+        each = self.operators.attention[0]
+        if not each.latent_rank:
+            return None
+        kind = module_kind(self.operators.projections[0].dtype, each.kv_dtype)
+        return LatentModules(
+            self,
+            {
+                operator: self._grids[operator, kind]
+                for operator in ("mla_prefill", "mla_decode")
+                if (operator, kind) in self._grids
+            },
+        )
 
     def _read(self, operator: str, dtype: str, *shape: float) -> float:
         grid = self._grids.get((operator, dtype))

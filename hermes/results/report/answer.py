@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hermes.results.report.confidence import bar_text, doubt_sentence
 from hermes.results.report.contents import Report
-from hermes.results.report.wording import metric_label, metric_text, setting_text
+from hermes.results.report.wording import metric_label, setting_text
 
 __all__ = [
     "Winner",
@@ -87,16 +88,18 @@ def answer_sentences(report: Report) -> list[str]:
         settings = settings_text(report, first.number)
         return [f"The nearest miss is trial {first.number} ({settings}): {gives}."]
     size = len(report.front)
+    doubt = [text] if (text := doubt_sentence(report, first.number)) else []
     if len(report.objectives) == 1:
         rivals = "that meet every constraint" if report.constraints else "tried"
-        return [f"{gives}.", f"It is the best of {report.feasible} configurations {rivals}."]
+        best = f"It is the best of {report.feasible} configurations {rivals}."
+        return [f"{gives}.", best, *doubt]
     place = (
         "No other configuration tried is better in any objective."
         if size == 1
         else f"It is {_standing(report, first)} the Pareto front, the {size} configurations that "
         "no other one tried beats."
     )
-    return [f"{gives}.", place]
+    return [f"{gives}.", place, *doubt]
 
 
 def _standing(report: Report, winner: Winner) -> str:
@@ -106,7 +109,7 @@ def _standing(report: Report, winner: Winner) -> str:
 def outcome_text(row: Mapping[str, Any], report: Report) -> str:
     """Return a trial's objectives and constrained metrics as words."""
     names = outcome_names(report)
-    texts = [f"{metric_label(name, unit=False)} {metric_text(name, row[name])}" for name in names]
+    texts = [f"{metric_label(name, unit=False)} {bar_text(row, name)}" for name in names]
     return ", ".join(texts)
 
 

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hermes.evaluation import HIGH, LOW
 from hermes.results.report.answer import count_sentence, headline
+from hermes.results.report.confidence import bar_text, doubt_text, doubtful
 from hermes.results.report.contents import Report, gather_report
-from hermes.results.report.wording import metric_label, metric_text, value_text
+from hermes.results.report.wording import metric_label, value_text
 from hermes.results.schema import parameter_column
 
 __all__ = ["front_table", "front_text", "front_texts"]
@@ -23,11 +25,14 @@ def front_table(folder: str | Path) -> tuple[list[str], list[list[Any]]]:
     """Return a study's front as column names and rows of plain values, ready for JSON.
 
     Columns are the trial's number and key, whether it is the knee, the parameters that vary
-    (full paths) and the metrics a reader wants first. Rows stand best first by the first
+    (full paths), the metrics a reader wants first, the ends of their error bars, and what the time
+    of the devices rests on. Rows stand best first by the first
     objective.
     """
     report = gather_report(folder)
     metrics = [*report.objectives, *report.essentials]
+    metrics += [name + end for name in metrics for end in (LOW, HIGH) if name + end in report.front]
+    metrics += [name for name in map(str, report.front) if name.startswith("cost_share.")]
     rows = []
     for row in report.front.to_dict("records"):
         values = [row[parameter_column(path)] for path in report.parameters]
@@ -46,15 +51,20 @@ def front_texts(report: Report, limit: int | None = None) -> tuple[list[str], li
     """
     metrics = [*report.objectives, *report.essentials]
     headers = ["Trial", *report.parameters.values(), *map(metric_label, metrics)]
+    flagged = bool(doubtful(report))
+    headers += ["Not known on the device"] if flagged else []
     rows = []
-    for row in report.front.head(len(report.front) if limit is None else limit).to_dict("records"):
+    shown = report.front.head(len(report.front) if limit is None else limit)
+    for each in shown.to_dict("records"):
+        row = {str(name): value for name, value in each.items()}
         number = int(row["number"])
         is_knee = number == report.knee and len(report.objectives) > 1
         rows.append(
             [
                 f"{number} (knee)" if is_knee else str(number),
                 *(value_text(row[parameter_column(path)]) for path in report.parameters),
-                *(metric_text(name, row[name], unit=False) for name in metrics),
+                *(bar_text(row, name, unit=False) for name in metrics),
+                *([doubt_text(row) or "-"] if flagged else []),
             ]
         )
     return headers, rows

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -22,9 +22,10 @@ from hermes.results.report.answer import (
     settings_text,
     winners,
 )
+from hermes.results.report.confidence import bar_text, doubt_text, doubtful
 from hermes.results.report.contents import Report
 from hermes.results.report.page_data import PageData, page_data
-from hermes.results.report.wording import metric_label, metric_text, value_text
+from hermes.results.report.wording import metric_label, value_text
 from hermes.results.schema import parameter_column
 
 __all__ = ["html_page"]
@@ -94,14 +95,19 @@ def _card(report: Report, title: str, number: int, first: bool) -> str:
     metrics = dict.fromkeys([*outcome_names(report), *report.essentials])
     items = "".join(
         f"<dt{_main(name in main)}>{escape(metric_label(name, unit=False))}</dt>"
-        f"<dd{_main(name in main)}>{escape(metric_text(name, row[name]))}</dd>"
+        f"<dd{_main(name in main)}>{escape(bar_text(row, name))}</dd>"
         for name in metrics
     )
     return (
         f'<article class="card{" first" if first else ""}"><h3>{escape(title)}</h3>'
         f'<p class="what">{escape(settings_text(report, number))}</p><dl>{items}</dl>'
-        f'<p class="trial">Trial {number}</p></article>'
+        f'<p class="trial">Trial {number}{_doubt(row)}</p></article>'
     )
+
+
+def _doubt(row: Mapping[str, Any]) -> str:
+    doubt = doubt_text(row)
+    return f' <span class="tag doubt">{escape(doubt)}</span>' if doubt else ""
 
 
 def _main(yes: bool) -> str:
@@ -124,11 +130,16 @@ def _charts(data: PageData) -> str:
         if len(data.number) < data.completed
         else ""
     )
+    bars = (
+        " Bars on the front hold 80 % of what wrong costs would give."
+        if any("low" in one for one in data.columns)
+        else ""
+    )
     return (
         "<section><h2>The trade-off</h2>"
         '<p class="note">Each mark is a completed trial; ringed marks form the Pareto front, '
         "crosses break a constraint. Hover for the full configuration, drag to zoom, double-click "
-        f"to zoom out, click the legend to hide a group.{sampled}</p>"
+        f"to zoom out, click the legend to hide a group.{sampled}{bars}</p>"
         f'<div class="controls">{controls}</div><div id="scatter"></div>'
         "<noscript><p>The charts need JavaScript; the tables do not.</p></noscript></section>"
         "<section><h2>Every configuration at a glance</h2>"
@@ -168,29 +179,36 @@ def _front(report: Report) -> str:
         for text, number in heads
     )
     rows = report.front.head(_MOST_ROWS).to_dict("records")
-    body = "".join(_front_row(report, dict(row), metrics) for row in rows)
+    plain = [{str(name): value for name, value in row.items()} for row in rows]
+    body = "".join(_front_row(report, row, metrics) for row in plain)
     cut = f" The first {_MOST_ROWS} are listed." if len(report.front) > _MOST_ROWS else ""
     alone = len(report.objectives) == 1 or len(report.front) == 1
     title = "The Pareto front: " + f"{len(report.front)} configurations nothing beats"
     note = "Each is better in some objective than every other one. Click a heading to sort."
+    doubts = (
+        " Those marked rest on costs that were extrapolated, or fitted on another device."
+        if doubtful(report)
+        else ""
+    )
     return (
         f"<section><h2>{'The best configuration' if alone else title}</h2>"
-        f'<p class="note">{"" if alone else note}{cut}</p>'
+        f'<p class="note">{"" if alone else note}{cut}{doubts}</p>'
         f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div></section>"
     )
 
 
-def _front_row(report: Report, row: dict[Hashable, Any], metrics: list[str]) -> str:
+def _front_row(report: Report, row: Mapping[str, Any], metrics: list[str]) -> str:
     number = int(row["number"])
     knee = number == report.knee and len(report.objectives) > 1
     tag = '<span class="tag">knee</span>' if knee else ""
+    tag += _doubt(row)
     cells = [f'<td class="number" data-value="{number}">{number}{tag}</td>']
     for path in report.parameters:
         value = row[parameter_column(path)]
         cells.append(f'<td data-value="{escape(str(value))}">{escape(value_text(value))}</td>')
     for name in metrics:
-        text = escape(metric_text(name, row[name], unit=False))
+        text = escape(bar_text(row, name, unit=False))
         cells.append(f'<td class="number" data-value="{row[name]!r}">{text}</td>')
     kind = ' class="knee"' if knee else ""
     return f"<tr{kind}>{''.join(cells)}</tr>"

@@ -84,13 +84,34 @@
     })];
   }
 
+  function bar(key, chosen) {
+    const { low, high, values } = column[key];
+    if (!low || !high) return undefined;
+    const reach = (from, to) => (row) => (from[row] === null || to[row] === null
+      ? 0 : Math.max(0, to[row] - from[row]));
+    return {
+      type: "data", symmetric: false, array: chosen.map(reach(values, high)),
+      arrayminus: chosen.map(reach(low, values)), color: GREY, thickness: 1.2, width: 3,
+    };
+  }
+
+  function bars(x, y) {
+    const chosen = rows.filter((row) => data.front[row]);
+    const across = bar(x, chosen), up = bar(y, chosen);
+    if (!chosen.length || !(across || up)) return [];
+    return [points(x, y, chosen, {
+      name: "80 % error bars", hoverinfo: "skip", legendrank: 1003,
+      marker: { size: 1, color: GREY }, error_x: across, error_y: up,
+    })];
+  }
+
   function drawScatter(x, y, by) {
     const colour = colourOf(by);
     const broken = rows.filter((row) => !data.ok[row]);
     const traces = [points(x, y, broken, {
       name: "breaks a constraint", legendrank: 1002,
       marker: { symbol: "x-thin", size: 7, line: { width: 1.2, color: GREY } },
-    }), ...frontLine(x, y)];
+    }), ...bars(x, y), ...frontLine(x, y)];
     (by ? colour.groups : [null]).forEach((value, index) => {
       const inside = rows.filter((row) => data.ok[row] && (!by || column[by].values[row] === value));
       const ringed = inside.map((row) => data.front[row]);

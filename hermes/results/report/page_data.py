@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from hermes.evaluation import HIGH, LOW
 from hermes.results.pareto import answerable
 from hermes.results.report.contents import Report
 from hermes.results.report.wording import metric_label, metric_text, value_text
@@ -118,7 +119,12 @@ def _metric_column(
     good = [value for value, fine in zip(values, ok, strict=True) if fine and value is not None]
     known = [value for value in values if value is not None]
     log = is_logarithmic(good or known) and min(known) > 0
-    return {
+    bars = {
+        side: [value if math.isfinite(value) else None for value in chosen[name + end].tolist()]
+        for side, end in (("low", LOW), ("high", HIGH))
+        if name + end in chosen
+    }
+    return bars | {
         "key": name,
         "label": metric_label(name),
         "name": metric_label(name, unit=False),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hermes.results.pareto import answerable
 from hermes.results.report.answer import count_sentence, headline, settings_text, winners
+from hermes.results.report.confidence import bar_ends, barred, doubtful
 from hermes.results.report.contents import Report
 from hermes.results.report.page_data import PageData, page_data
 from hermes.results.report.wording import metric_label, value_text
@@ -58,7 +59,17 @@ def _title(figure: Figure, report: Report) -> None:
     figure.text(0.025, 0.945, title, fontsize=13.5, fontweight="bold", color=_INK)
     question = textwrap.shorten(report.question or report.name, 125, placeholder=" …")
     figure.text(0.025, 0.9, question, fontsize=10, color=_SOFT)
-    figure.text(0.025, 0.865, count_sentence(report), fontsize=10, color=_SOFT)
+    figure.text(0.025, 0.865, _below(report), fontsize=10, color=_SOFT)
+
+
+def _below(report: Report) -> str:
+    """Return the line below the question: what was tried, and how sure the numbers are."""
+    lines = [count_sentence(report)]
+    if barred(report):
+        lines.append("Bars: 80 % of what wrong costs give.")
+    if doubts := len(doubtful(report)):
+        lines.append(f"{doubts} of {len(report.front)} on the front rest on extrapolated costs.")
+    return " ".join(lines)
 
 
 def _draw(axes: Axes, report: Report, data: PageData) -> None:
@@ -69,6 +80,7 @@ def _draw(axes: Axes, report: Report, data: PageData) -> None:
     if len(broken):
         axes.scatter(broken[data.x], broken[data.y], marker="x", s=22, linewidths=0.9,
                      color=_GREY, label="breaks a constraint", zorder=2)  # fmt: skip
+    _draw_bars(axes, report, data)
     _draw_groups(axes, report, data, drawn)
     _draw_front(axes, report, data)
     _style(axes, data)
@@ -78,6 +90,18 @@ def _draw(axes: Axes, report: Report, data: PageData) -> None:
             axes.set(**{f"{direction}lim": known[name]["view"]})
         elif drawn[name].min() >= 0 > getattr(axes, f"get_{direction}lim")()[0]:
             axes.set(**{f"{direction}lim": (0, None)})
+
+
+def _draw_bars(axes: Axes, report: Report, data: PageData) -> None:
+    """Draw the error bars of the front, where the study has some."""
+    for each in report.front.to_dict("records"):
+        row = {str(name): value for name, value in each.items()}
+        style: dict[str, Any] = {"color": _SOFT, "linewidth": 1.0, "zorder": 4, "alpha": 0.8}
+        across, up = bar_ends(row, data.x), bar_ends(row, data.y)
+        if across is not None:
+            axes.plot(across, (row[data.y], row[data.y]), **style)
+        if up is not None:
+            axes.plot((row[data.x], row[data.x]), up, **style)
 
 
 def _draw_groups(axes: Axes, report: Report, data: PageData, drawn: pd.DataFrame) -> None:

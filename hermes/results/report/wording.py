@@ -79,7 +79,7 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
 
 def metric_unit(name: str) -> str:
     """Return the unit a metric's values are shown in, or nothing."""
-    if name in _SHARES:
+    if name in _SHARES or name.startswith("cost_share."):
         return "%"
     known = METRICS.get(name) or CAPACITY_METRICS.get(name)
     unit = known.unit if known is not None else ""

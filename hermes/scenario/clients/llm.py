@@ -109,6 +109,8 @@ class LlmClientSpec(LoraFields):
     `workload.difficulty`. Default: not known, and no quality is reported."""
     usd_per_device_hour: Positive | None = None
     """Price of one device for one hour; default: the catalog's."""
+    grid_g_co2_per_kwh: NonNegative | None = None
+    """Carbon intensity of the power where it stands; default: the scenario's."""
     max_queue: Annotated[int, Field(ge=0)] | None = None
     """Most requests that wait at a replica; one more is rejected. Default: no limit."""
     max_pool_queue: Annotated[int, Field(ge=0)] | None = None

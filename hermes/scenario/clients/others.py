@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from hermes.scenario.base import Positive, PositiveInt, Spec
+from hermes.scenario.base import NonNegative, Positive, PositiveInt, Spec
 from hermes.scenario.clients.llm import Dtype
 from hermes.scenario.index import IndexField
 
@@ -26,6 +26,8 @@ class _HardwareClient(Spec):
     `replicas` must be the same. Default: devices of its own."""
     usd_per_device_hour: Positive | None = None
     """Price of one device for one hour; default: the catalog's."""
+    grid_g_co2_per_kwh: NonNegative | None = None
+    """Carbon intensity of the power where it stands; default: the scenario's."""
 
 
 class EncoderClientSpec(_HardwareClient):

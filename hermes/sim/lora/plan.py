@@ -91,6 +91,12 @@ def plan_lora(spec: LlmClientSpec, model: Model, device: Device) -> LoraPlan | N
     if not spec.enable_lora:
         return None
     _check(spec)
+    if not device.host_bandwidth_gb_per_s:
+        raise InfeasibleError(
+            f"the bandwidth of {device.name} to its host, over which adapters come, is not known; "
+            "describe the device yourself under `devices`",
+            "enable_lora",
+        )
     rank = spec.lora_rank or spec.max_lora_rank
     modules = lora_modules(model, spec.lora_target_modules, spec.tensor_parallel_size)
     whole = adapter_bytes(lora_modules(model, spec.lora_target_modules, 1), rank)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from hermes.metrics import FleetUse, RequestColumns
+from hermes.scenario.scenario import Scenario
 from hermes.scenario.units import TICKS_PER_SECOND
 from hermes.sim.deployment import Deployment
-from hermes.sim.energy import fleet_joules
+from hermes.sim.energy import fleet_co2_grams, fleet_joules
 from hermes.sim.operations.instance import Instance
 from hermes.sim.operations.uptime import Use
 from hermes.sim.replica import Replica
@@ -19,6 +22,7 @@ Pools = Mapping[str, Sequence[Replica]]
 
 
 def fleet_use(
+    scenario: Scenario,
     deployment: Deployment,
     pools: Pools,
     stations: Mapping[str, Sequence[Station]],
@@ -28,6 +32,7 @@ def fleet_use(
     """Return what the replicas did from the first arrival to the last end.
 
     Args:
+        scenario: Gives the carbon intensity of the grid.
         deployment: The clients.
         pools: Their replicas.
         stations: The other clients' servers.
@@ -37,13 +42,15 @@ def fleet_use(
     replicas = [replica for pool in pools.values() for replica in pool]
     uses = _uses(instances, requests)
     seconds = {name: sum(u.paid for u in used) / TICKS_PER_SECOND for name, used in uses.items()}
+    energy = fleet_joules(deployment, pools, stations, requests, seconds)
     use = FleetUse(
         devices=deployment.devices,
         usd_per_hour=deployment.usd_per_hour,
         replicas=len(replicas),
         steps=sum(replica.steps for replica in replicas),
         busy_ticks=sum(replica.busy_ticks for replica in replicas),
-        joules=fleet_joules(deployment, pools, stations, requests, seconds),
+        joules=None if energy is None else math.fsum(energy.values()),
+        co2_grams=None if energy is None else fleet_co2_grams(energy, scenario),
         adapter_loads=_adapter_loads(deployment, pools),
     )
     return _averaged(use, deployment, uses, requests) if uses else use
@@ -94,14 +101,12 @@ def _averaged(
             price -= missing * client.devices_per_replica * client.usd_per_device_hour
         wanted += sum(u.wanted for u in used)
         serving += sum(u.serving for u in used)
-    return FleetUse(
+    return replace(
+        use,
         devices=devices,
         usd_per_hour=price,
         replicas=replicas,
-        steps=use.steps,
         # What was computed for requests that were lost may go on after the last end.
         busy_ticks=min(use.busy_ticks, int(replicas * ticks)),
-        joules=use.joules,
-        adapter_loads=use.adapter_loads,
         availability=serving / wanted if wanted else 1.0,
     )

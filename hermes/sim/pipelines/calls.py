@@ -106,7 +106,9 @@ class GenerateStep:
             if pick.replica is None:
                 raise Rejected(pick.reason)
             replica = pick.replica
-            yield from world.move(walk, replica.index, BYTES_PER_TOKEN * call.prompt)
+            there = world.moved(walk, replica.index, BYTES_PER_TOKEN * call.prompt)
+            if there is not None:
+                yield there
             moved = world.env.now - begin
             sequence = self._sequence(walk, call, replica)
             sequence.route, sequence.routed = self._route, routed
@@ -117,7 +119,7 @@ class GenerateStep:
         if last.front_end_ticks:
             yield world.env.timeout(last.front_end_ticks)
         walk.at = last.index
-        world.leave(walk, self._visit(sequence, begin, moved, last))
+        walk.visits.append(self._visit(sequence, begin, moved, last))
         world.coordinator.log.sampled(walk.request, sequence)
         self._take_answer(walk, call, sequence, last)
         walk.right = self._right(walk, replica)

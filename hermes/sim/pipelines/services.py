@@ -94,9 +94,8 @@ class ServiceStep:
             place = server = -1
         walk.at = place
         queued, computed = job.started - submitted, world.env.now - job.started
-        world.leave(
-            walk, Visit(self._stage, begin, queued, computed, submitted - begin, 0, 0, server)
-        )
+        visit = Visit(self._stage, begin, queued, computed, submitted - begin, 0, 0, server)
+        walk.visits.append(visit)
         service.done(walk)
 
     def _choose(self, walk: Walk, policy: StationPolicy) -> Station:

@@ -12,7 +12,7 @@ from hermes.sim.coordinator import Coordinator
 from hermes.sim.network import FlowNetwork
 from hermes.sim.pipelines.draws import Draws
 from hermes.sim.pipelines.signal import Signal, Waitable
-from hermes.sim.pipelines.walk import Stopped, Visit, Walk
+from hermes.sim.pipelines.walk import Stopped, Walk
 from hermes.sim.topology import Topology
 from hermes.workload import Workload
 
@@ -55,6 +55,7 @@ class World:
         self._difficulty = difficulty
         self._network = network
         self._topology = topology
+        self.reaches_all = topology.reach == "all"
         self._numbers = count(len(workload))
         self._unshared: dict[tuple[int, int], tuple[int, float]] = {}
 
@@ -69,11 +70,6 @@ class World:
     def number(self) -> int:
         """Return a number that no request, call or piece of a context has."""
         return next(self._numbers)
-
-    @property
-    def reaches_all(self) -> bool:
-        """Whether there is a path between any two places."""
-        return self._topology.reach == "all"
 
     def reaches(self, walk: Walk, place: int) -> bool:
         """Whether a walk's data could move to a place."""
@@ -116,10 +112,6 @@ class World:
         Raises:
             Stopped: nobody waits for it any more.
         """
-        if walk.stopped:
+        if walk.parent is not None and walk.stopped:
             raise Stopped
         return self.env.now
-
-    def leave(self, walk: Walk, visit: Visit) -> None:
-        """Note a stage that was passed."""
-        walk.visits.append(visit)

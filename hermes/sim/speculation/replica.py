@@ -70,6 +70,8 @@ class SpeculativeReplica(Replica):
             pairs += given * computed + given * (given + 1) // 2
             done += computed + chunk == sequence.target
         load = self._speculative.decoding.load() if batch.decodes else _NO_DECODES
+        if tokens:
+            self._note_steps((batch.decodes, load.decode_context, tokens, context, pairs, 1))
         return self._verify.ticks(
             load._replace(
                 prefill_tokens=tokens,

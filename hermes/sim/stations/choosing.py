@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from operator import attrgetter
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from hermes.sim.stations.station import Station
 __all__ = ["DEFAULT_CHOICE", "STATION_ROUTING", "StationPolicy"]
 
 DEFAULT_CHOICE = "join_shortest_queue"
+
+_outstanding = attrgetter("outstanding")
 
 
 class StationPolicy(ABC):
@@ -42,7 +45,7 @@ class ShortestQueue(StationPolicy):
 
     def choose(self, stations: Sequence[Station]) -> Station:
         """Return the shortest queue; see `StationPolicy`."""
-        return min(stations, key=Station.outstanding_requests)
+        return min(stations, key=_outstanding)
 
 
 @STATION_ROUTING.register("round_robin")
@@ -79,4 +82,4 @@ class PowerOfTwo(StationPolicy):
         first = int(self._rng.integers(len(stations)))
         second = int(self._rng.integers(len(stations) - 1))
         second += second >= first
-        return min(stations[first], stations[second], key=Station.outstanding_requests)
+        return min(stations[first], stations[second], key=_outstanding)

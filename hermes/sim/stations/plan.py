@@ -39,6 +39,7 @@ class StationPlan:
         on: The client whose devices these are; empty for devices of their own.
         usd_per_device_hour: Price of a device; None where it is not known.
         label: Where its times come from, for reports.
+        origin: How well its times are known, one of `hermes.costs.provenance.ORIGINS`.
         policy: Chooses among the stations.
     """
 
@@ -50,6 +51,7 @@ class StationPlan:
     on: str
     usd_per_device_hour: float | None
     label: str
+    origin: str
     policy: type[StationPolicy]
 
     @property
@@ -112,6 +114,7 @@ def plan_station(name: str, spec: OtherClientSpec, scenario: Scenario) -> Statio
                     on="",
                     usd_per_device_hour=None,
                     label="",
+                    origin="given",
                     policy=policy,
                     concurrency=spec.max_concurrency,
                 )
@@ -122,7 +125,17 @@ def plan_station(name: str, spec: OtherClientSpec, scenario: Scenario) -> Statio
             case WorkerClientSpec():
                 device, on, price = _hardware(name, spec, scenario)
                 return WorkerPlan(
-                    name, spec.serves, device, spec.replicas, 1, on, price, "", policy, spec.workers
+                    name,
+                    spec.serves,
+                    device,
+                    spec.replicas,
+                    1,
+                    on,
+                    price,
+                    "",
+                    "given",
+                    policy,
+                    spec.workers,
                 )
     except InputError as error:
         raise error.inside(f"clients.{name}") from None
@@ -196,6 +209,7 @@ def _encoder(
         on,
         price,
         costs[0].label,
+        "roofline" if all(cost.calibrated for cost in costs) else "uncalibrated",
         policy,
         models=tuple(models),
         costs=tuple(costs),
@@ -220,6 +234,7 @@ def _search(
         on,
         price,
         cost.label,
+        "given" if cost.calibrated else "uncalibrated",
         policy,
         cost=cost,
         most_queries=spec.max_batch_size,

@@ -110,7 +110,7 @@ class Station:
         self._executor = executor
         self._batching = batching
         self._network = network
-        self._outstanding = 0
+        self.outstanding = 0  # jobs queued or under way
         self._priority = end_priority(index)
         executor.add(self)
 
@@ -123,22 +123,22 @@ class Station:
         """Queue a job."""
         job.submitted = self._env.now
         job.waiting = job.pending = job.items
-        self._outstanding += 1
+        self.outstanding += 1
         self.queue.append(job)
         self._executor.wake()
 
     def check_drained(self) -> None:
         """Raise if a job is left when no event is: nobody will ever take it up."""
-        if self._outstanding or self.queue or self._executor.free != self._executor.shares:
+        if self.outstanding or self.queue or self._executor.free != self._executor.shares:
             raise SimulationError(
-                f"the simulation ended with {self._outstanding} jobs of station {self.index} not "
+                f"the simulation ended with {self.outstanding} jobs of station {self.index} not "
                 f"done, {len(self.queue)} of them queued, and {self._executor.free} of "
                 f"{self._executor.shares} shares of its device free"
             )
 
     def outstanding_requests(self) -> int:
         """Jobs queued or under way."""
-        return self._outstanding
+        return self.outstanding
 
     def start_batch(self) -> None:
         """Serve a batch; the executor has set its shares aside."""
@@ -219,6 +219,6 @@ class Station:
         for job, items in parts:
             job.pending -= items
             if not job.pending:
-                self._outstanding -= 1
+                self.outstanding -= 1
                 job.done.give()
         executor.released(self.needs)
