@@ -64,8 +64,8 @@ class Route:
     """The replica that takes all calls whole, where there is one and nothing to choose."""
 
     def __post_init__(self) -> None:
-        chosen = self.hand_off, self.recall, self.gate
-        alone = len(self.replicas) == 1 and chosen == (None, None, None)
+        chosen = self.hand_off, self.recall, self.gate, self.adapters
+        alone = len(self.replicas) == 1 and all(part is None for part in chosen)
         object.__setattr__(self, "only", self.replicas[0] if alone else None)
 
     def recalled(self, request: int) -> Recalled | None:
