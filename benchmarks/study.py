@@ -30,8 +30,8 @@ from hermes.sweeps.interrupt import Interrupt
 from hermes.sweeps.loop import Past, StudyLoop
 from hermes.sweeps.optuna_sampler import OptunaSampler
 from hermes.sweeps.progress import open_progress
+from hermes.sweeps.sampler_spec import SamplerSpec
 from hermes.sweeps.samplers import Finished, Outcome, qmc_sampler, random_sampler
-from hermes.sweeps.spec import SamplerSpec
 
 HERE = Path(__file__).resolve().parent
 CHAT = HERE.parent / "sweeps" / "scenarios" / "chat.yaml"

@@ -7,6 +7,7 @@ but something failed; 2 the input is wrong; 130 interrupted, with all finished w
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from hermes.cli_profile import profile
 from hermes.errors import HermesError, InputError, StudyLockedError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -253,12 +255,17 @@ def sweep(
     report: Annotated[
         bool, typer.Option("--report/--no-report", help="Write the report at the end.")
     ] = True,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Run a study that asks for very many trials, or much.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Run a study: try many deployments, keep every result, report the best."""
-    from hermes.sweeps import load_study, run_study
+    from hermes.sweeps import load_study, require_allowed, run_study
 
     loaded = load_study(study, overrides)
+    if not yes:
+        require_allowed(loaded, trials)
     folder = out or str(Path("runs") / loaded.name)
     outcome = run_study(
         loaded,
@@ -271,9 +278,8 @@ def sweep(
         mirror=mirror,
     )
     if outcome.interrupted:
-        typer.echo(
-            f"interrupted; finish with: hermes sweep {study} --out {folder} --resume", err=True
-        )
+        command = _resume_command(study, folder, overrides, address, trials)
+        typer.echo(f"interrupted; finish with: {command}", err=True)
         raise typer.Exit(outcome.exit_code or 1)
     if report:
         from hermes.results import write_report
@@ -284,6 +290,17 @@ def sweep(
             typer.echo(f"\nreport: {paths['html']}")
     if outcome.failed:
         raise typer.Exit(1)
+
+
+def _resume_command(
+    study: str, folder: str, overrides: list[str], address: str | None, trials: int | None
+) -> str:
+    """Return what to type into a shell to finish a study, whatever its names are."""
+    words = ["hermes", "sweep", f"--out={folder}", "--resume"]
+    words += [f"--set={override}" for override in overrides]
+    words += [] if address is None else [f"--address={address}"]
+    words += [] if trials is None else [f"--trials={trials}"]
+    return shlex.join([*words, "--", study])
 
 
 @app.command()
@@ -404,54 +421,7 @@ def calibrate(
     typer.echo(json.dumps(facts, indent=2) if as_json else facts_text(facts))
 
 
-@app.command()
-def profile(
-    out: Annotated[Path, typer.Option(help="Folder for the table and what goes with it.")] = Path(
-        "profile"
-    ),
-    device: Annotated[str, typer.Option(help="auto (a GPU), cuda or cpu.")] = "auto",
-    device_name: Annotated[
-        str, typer.Option(help="Name for scenarios. [default: the catalog's, or the driver's]")
-    ] = "",
-    minutes: Annotated[float, typer.Option(help="Time for everything.")] = 10.0,
-    operators: Annotated[
-        list[str], typer.Option(help="Measure only these families; may be repeated.")
-    ] = [],  # noqa: B006
-    models: Annotated[
-        list[str], typer.Option(help="Measure the shapes of these models; may be repeated.")
-    ] = [],  # noqa: B006
-    everything: Annotated[
-        bool, typer.Option("--all", help="Check whole steps and a served trace too.")
-    ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue in the folder.")] = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Measure the operators of this machine's device; write a table that scenarios name."""
-    from hermes.profile import Request
-    from hermes.profile import profile as run
-    from hermes.results.terminal import facts_text
-
-    facts = run(
-        Request(
-            out=out,
-            device=device,
-            device_name=device_name,
-            minutes=minutes,
-            operators=tuple(operators),
-            models=tuple(models),
-            everything=everything,
-            resume=resume,
-            quiet=quiet,
-        )
-    )
-    if as_json:
-        typer.echo(json.dumps(facts, indent=2))
-    elif not quiet:
-        typer.echo(facts_text(facts))
-        typer.echo(f"\nwrote {out / 'table.csv'}; try: hermes simulate {out / 'scenario.yaml'}")
-    if facts["interrupted"]:
-        raise typer.Exit(130)
+app.command()(profile)
 
 
 @app.command()

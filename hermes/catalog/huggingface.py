@@ -118,6 +118,7 @@ def _head_dim(config: Config, family: Mapping[str, str]) -> int:
 class _Window(TypedDict):
     sliding_window: int | None
     num_sliding_layers: int
+    chunked_attention: bool
 
 
 def _window(config: Config, family: Mapping[str, str]) -> _Window:
@@ -138,6 +139,7 @@ def _window(config: Config, family: Mapping[str, str]) -> _Window:
     return {
         "sliding_window": window if window and sliding else None,
         "num_sliding_layers": sliding if window else 0,
+        "chunked_attention": bool(window and sliding and not config.values.get("sliding_window")),
     }
 
 

@@ -73,6 +73,8 @@ class Model:
     """Width that such a layer projects back to the hidden size."""
     linear_state_elements: int = 0
     """Values of the state that such a layer keeps for a sequence."""
+    chunked_attention: bool = False
+    """Whether the window is a chunk: it does not slide, but begins anew."""
 
     @property
     def is_moe(self) -> bool:

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from hermes.costs.tables import packaged
 from hermes.costs.tables.aiconfigurator import PREFIX
 from hermes.workload.traces.ragpulse import dictionary_names
 
@@ -105,7 +106,7 @@ def _found(value: Any, key: str = "", block: str = "") -> Iterator[Input]:
 
 
 def _kind(key: str, name: str, block: str, trace: object) -> str:
-    if key == "table" and name.startswith(PREFIX):
+    if key == "table" and name.startswith((PREFIX, packaged.PREFIX)):
         return "package"
     if key == "path" and block == "servegen":
         return "servegen"

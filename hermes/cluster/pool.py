@@ -29,6 +29,7 @@ from hermes.cluster.board import Board, announce
 from hermes.cluster.nodes import Nodes
 from hermes.cluster.session import RaySession
 from hermes.cluster.trial import Row, Trial, TrialSetup, failure, run_trial
+from hermes.cluster.versions import OtherVersionsError, require_versions, versions
 from hermes.errors import HermesError
 
 __all__ = ["PoolLimits", "TrialPool"]
@@ -170,7 +171,7 @@ class TrialPool:
 
     def _start(self, trials: tuple[Trial, ...]) -> None:
         number = next(self._numbers)
-        reference = self._run.remote(self._setup, trials, self._board.handle, number)
+        reference = self._run.remote(versions(), self._setup, trials, self._board.handle, number)
         self._tasks[reference] = _Task(trials, number)
 
     def _collect(self, reference: Any, task: _Task) -> list[Row]:
@@ -190,6 +191,10 @@ class TrialPool:
             message = "the worker process died, by a crash or with its node"
             return self._lost(task, type(error).__name__, message, self._limits.crash_attempts)
         except errors.RayError as error:
+            if isinstance(error, errors.RayTaskError) and isinstance(
+                error.cause, OtherVersionsError
+            ):
+                raise error.cause from None
             last = str(error).strip().splitlines()[-1:]
             return self._lost(task, type(error).__name__, "".join(last), 1)
         for row in rows:
@@ -272,8 +277,11 @@ class TrialPool:
             raise HermesError(f"cannot end a Ray task that hangs: {error}") from error
 
 
-def run_pack(setup: TrialSetup, trials: Sequence[Trial], board: Any, task: int) -> list[Row]:
+def run_pack(
+    driver: str, setup: TrialSetup, trials: Sequence[Trial], board: Any, task: int
+) -> list[Row]:
     """Run trials one after another, fewer than given once they take long; a Ray task."""
+    require_versions(driver)
     announce(board, task)
     started = time.monotonic()
     rows = []

@@ -7,10 +7,8 @@ started here is stopped, and never by `ray stop`, which ends every Ray of the ma
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
-import platform
 import shutil
 import socket
 import tempfile
@@ -18,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hermes import __version__
+from hermes.cluster.token import require_token
+from hermes.cluster.versions import require_same_everywhere
 from hermes.errors import HermesError, InputError
 
 __all__ = ["RaySession", "remove_abandoned"]
@@ -40,7 +39,6 @@ _MARK = ".driver"
 _LONGEST_TEMP = 20  # Ray adds about 75 characters, and a socket's path may have 107
 _OBJECT_STORE_BYTES = 256 * 2**20
 _ANSWER_S = 10.0
-_PROBE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +75,8 @@ class RaySession:
         """
         for name, value in (_QUIET | _PATIENCE).items():
             os.environ.setdefault(name, value)
+        if address is None:
+            require_token()
         import ray
 
         if ray.is_initialized():
@@ -87,7 +87,7 @@ class RaySession:
             session = cls._joined(ray, workers, address)
         if not session.local:
             try:
-                _require_same_hermes(ray)
+                require_same_everywhere(ray)
             except BaseException:
                 session.close()
                 raise
@@ -207,35 +207,6 @@ def _cpus(ray: Any, workers: int | None) -> int:
             "--address",
         )
     return min(there, workers) if workers else there
-
-
-def _require_same_hermes(ray: Any) -> None:
-    probe = ray.remote(num_cpus=1, max_retries=0)(_versions).remote()
-    try:
-        theirs = ray.get(probe, timeout=_PROBE_S)
-    except ray.exceptions.GetTimeoutError as error:
-        with contextlib.suppress(Exception):
-            ray.cancel(probe, force=True)
-        raise HermesError(
-            f"the Ray cluster has not started a task within {_PROBE_S:.0f} s; it may be busy, or "
-            "its nodes cannot start workers"
-        ) from error
-    except ray.exceptions.RayError as error:
-        raise HermesError(
-            f"workers of the Ray cluster cannot run Hermes ({_first_line(error)}); install "
-            f"hermes-dse {__version__} on every node"
-        ) from error
-    if theirs != _versions():
-        raise InputError(
-            f"the Ray cluster's workers run {theirs}, this driver {_versions()}; results would not "
-            "be comparable, so install the same on both",
-            "--address",
-        )
-
-
-def _versions() -> str:
-    major, minor, _ = platform.python_version_tuple()
-    return f"Hermes {__version__} on Python {major}.{minor}"
 
 
 def _first_line(error: BaseException) -> str:

@@ -123,7 +123,9 @@ def run_trial(setup: TrialSetup, trial: Trial) -> Row:
         row |= _failed("failed", "OutOfMemoryError", message)
     except InfeasibleError as error:
         row |= _failed("infeasible", type(error).__name__, str(error))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a trial's failure is its row
+    except KeyboardInterrupt:
+        raise  # Ctrl-C, which is the study's
+    except BaseException as error:  # noqa: BLE001 - a trial's failure is its row
         row |= _failed("failed", type(error).__name__, _said(error))
     row["trial_seconds"] = time.perf_counter() - started
     return row

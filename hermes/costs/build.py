@@ -90,8 +90,11 @@ def _refuse_data_parallel(size: int, costs: str) -> None:
 
 
 def _table_path(table: str, folder: Path | None) -> Path:
+    from hermes.costs.tables import packaged
     from hermes.costs.tables.aiconfigurator import PREFIX, installed_folder
 
+    if table.startswith(packaged.PREFIX):
+        return packaged.packaged_table(table)
     if table.startswith(PREFIX):
         return installed_folder(table)
     return (folder or Path()) / Path(table).expanduser()

@@ -2,13 +2,13 @@
 
 Tensor parallelism splits heads, feed-forward widths and the vocabulary; KV heads are copied where
 there are fewer than devices, and the latent of latent attention lies on every device whole.
-Not modelled: norms and biases (below 0.1 % of the weights), and windows, whose layers keep the
-whole context here.
+Not modelled: norms and biases (below 0.1 % of the weights).
 """
 
 from __future__ import annotations
 
 from hermes.catalog import DTYPE_BYTES, Device, Model, dtype_name
+from hermes.costs.kv_groups import KvGroups
 from hermes.errors import InfeasibleError
 
 __all__ = [
@@ -148,10 +148,12 @@ def num_gpu_blocks(  # noqa: PLR0913, PLR0917 - what decides the size of a cache
     gpu_memory_utilization: float,
     pipeline_parallel_size: int = 1,
     data_parallel_size: int = 1,
+    groups: KvGroups | None = None,
 ) -> int:
     """Return how many KV blocks fit beside the weights on each device of a replica.
 
-    Pipeline stages hold equal shares of the layers, and of the weights.
+    Pipeline stages hold equal shares of the layers, and of the weights. A block holds the tokens
+    of all layers, or those of one of the groups of layers where there are such.
 
     Raises:
         InfeasibleError: The size does not divide the model, or not one block fits; says what is
@@ -160,9 +162,11 @@ def num_gpu_blocks(  # noqa: PLR0913, PLR0917 - what decides the size of a cache
     check_tensor_parallel_size(model, tensor_parallel_size)
     available = device.memory_bytes * gpu_memory_utilization
     stages = pipeline_parallel_size
+    share = groups.layers / model.num_attention_layers if groups else 1
 
     def block_bytes(size: int) -> float:
-        return kv_bytes_per_token_per_device(model, kv_dtype, size) * block_size / stages
+        token_bytes = kv_bytes_per_token_per_device(model, kv_dtype, size)
+        return token_bytes * share * block_size / stages
 
     block = block_bytes(tensor_parallel_size)
     free = available - _occupied_bytes(

@@ -61,6 +61,9 @@ class RankedGaps:
         each = steps * sequences
         self.total = int(each.sum())
         self.sum = _dot(first, each) + _dot(delta, each * (steps - 1) // 2)
+        # steps that a measured table makes shorter as contexts grow are told from their end
+        first = np.where(delta < 0, first + delta * (steps - 1), first)
+        delta = np.abs(delta)
         alike = (delta == 0) | (steps == 1)
         self._first = first
         self._delta = np.where(alike, 1, delta)

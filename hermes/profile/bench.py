@@ -8,11 +8,15 @@ from typing import Any, NamedTuple, Protocol
 from hermes.profile.physics import Peaks
 from hermes.profile.point import Measurement, Point
 
-__all__ = ["Bench", "Kernel", "UnsupportedError"]
+__all__ = ["Bench", "DeviceLostError", "Kernel", "UnsupportedError"]
 
 
 class UnsupportedError(Exception):
     """The device, or the software on it, cannot run a point; says why."""
+
+
+class DeviceLostError(Exception):
+    """The device answers no more: a fault that only a new process can clear; says which."""
 
 
 class Kernel(NamedTuple):
@@ -25,6 +29,8 @@ class Kernel(NamedTuple):
     """Whether a CUDA graph can hold it."""
     waits: bool = False
     """Whether it waits for something other than the processor."""
+    host: bool = False
+    """Whether the host does it, whatever the device is."""
 
 
 class Bench(Protocol):
@@ -42,4 +48,5 @@ class Bench(Protocol):
 
         Raises:
             UnsupportedError: It cannot run here.
+            DeviceLostError: Nothing can run here any more.
         """

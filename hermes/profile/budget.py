@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from hermes.profile.patience import Patience
+from hermes.profile.physics import Peaks
 from hermes.profile.point import Point
 
 __all__ = ["Budget", "Family", "Queue"]
@@ -32,13 +34,17 @@ class Queue:
 
 @dataclass(slots=True)
 class Budget:
-    """Hands out points until the time is up: always of the family furthest behind its share.
+    """Hands out points that end before the time is up, of the family furthest behind its share.
 
-    A family without points leaves its share to the others.
+    A point whose worst case is longer than what is left is passed over: it is left for another
+    session. A family without points leaves its share to the others.
     """
 
     seconds: float
     clock: Callable[[], float]
+    peaks: Peaks
+    """Of the device, which bound the work of points from below."""
+    patience: Patience
     queues: list[Queue] = field(default_factory=list)
     start: float = 0.0
 
@@ -73,15 +79,23 @@ class Budget:
         """Points finished."""
         return sum(queue.done for queue in self.queues)
 
-    def next(self) -> tuple[Queue, Point] | None:
-        """Return the next point and its queue; None when the time is up or nothing is left."""
-        open_queues = [queue for queue in self.queues if queue.waiting]
-        if not open_queues or self.left <= 0:
-            return None
-        queue = min(open_queues, key=lambda each: each.spent / each.family.share)
-        return queue, queue.waiting.pop()
+    def most(self, point: Point) -> float:
+        """Return how long *point* may take at most, in seconds."""
+        work, setup = self.peaks.work_seconds(point), self.peaks.setup_seconds(point)
+        return self.patience.most(point.operator, work, setup)
 
-    def spend(self, queue: Queue, seconds: float) -> None:
-        """Charge the time of one point to its family."""
+    def next(self) -> tuple[Queue, Point] | None:
+        """Return the next point and its queue; None when nothing that is left ends in time."""
+        left = self.left
+        for queue in sorted(self.queues, key=lambda each: each.spent / each.family.share):
+            for place in range(len(queue.waiting) - 1, -1, -1):
+                if self.most(queue.waiting[place]) <= left:
+                    return queue, queue.waiting.pop(place)
+        return None
+
+    def spend(self, queue: Queue, point: Point, seconds: float) -> None:
+        """Charge the time of one point to its family, and learn from it."""
+        work, setup = self.peaks.work_seconds(point), self.peaks.setup_seconds(point)
+        self.patience.learn(point.operator, seconds, work, setup)
         queue.spent += seconds
         queue.done += 1

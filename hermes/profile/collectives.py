@@ -17,7 +17,9 @@ from hermes.profile.point import Measurement, Point, measure, point
 __all__ = ["collective_points", "measure_collectives"]
 
 _OPERATORS = ("allreduce", "alltoall", "send_recv")
-_RUNS = 20
+_RUNS, _IN_A_ROW = 20, 10
+_OWN_SHARE = 0.9
+"""Of a group's time, after which it begins nothing new."""
 
 
 def collective_points(devices: int, most_bytes: int) -> list[Point]:
@@ -34,34 +36,67 @@ def collective_points(devices: int, most_bytes: int) -> list[Point]:
 
 def measure_collectives(
     kind: str, points: list[Point], seconds: float, folder: Path
-) -> list[tuple[Point, Measurement]]:
+) -> tuple[list[tuple[Point, Measurement]], str]:
     """Measure *points* within some *seconds*, shared by the sizes of groups.
 
     Args:
         kind: gpu or cpu.
         points: From `collective_points`.
-        seconds: For all of them.
+        seconds: For all of them; processes that take longer are ended, what they had stays.
         folder: Where the processes meet and leave their results.
+
+    Returns:
+        What was measured, and why not everything was, if a group failed.
     """
+    found: list[tuple[Point, Measurement]] = []
+    problem = ""
+    end = time.monotonic() + seconds
+    sizes = sorted({each["devices"] for each in points})
+    for place, size in enumerate(sizes):
+        wanted = [each for each in points if each["devices"] == size]
+        share = max(0.0, end - time.monotonic()) / (len(sizes) - place)
+        times, why_not = _group(kind, size, wanted, share, folder)
+        problem = problem or why_not
+        kernel = "NCCL" if kind == "gpu" else "gloo"
+        method = "cuda events over 10 calls" if kind == "gpu" else "perf_counter"
+        for each, taken in zip(wanted, times, strict=False):
+            found.append((each, measure(taken, kernel, f"{method}, slowest rank")))
+    return found, problem
+
+
+def _group(
+    kind: str, size: int, points: list[Point], seconds: float, folder: Path
+) -> tuple[list[list[float]], str]:
+    """Return the times of the first so many *points*, and why there are no more."""
     from torch import multiprocessing
 
-    found: list[tuple[Point, Measurement]] = []
-    sizes = sorted({each["devices"] for each in points})
-    for size in sizes:
-        wanted = [each for each in points if each["devices"] == size]
-        meeting, results = folder / f"meet-{size}", folder / f"collectives-{size}.json"
-        for path in (meeting, results):
-            path.unlink(missing_ok=True)
-        plan = [(each.operator, each["message_bytes"]) for each in wanted]
-        arguments = (size, kind, plan, seconds / len(sizes), str(meeting), str(results))
-        multiprocessing.spawn(_worker, arguments, nprocs=size)
-        times = json.loads(results.read_text(encoding="utf-8"))
-        for path in (meeting, results):
-            path.unlink(missing_ok=True)
-        kernel = "NCCL" if kind == "gpu" else "gloo"
-        for each, taken in zip(wanted, times, strict=False):
-            found.append((each, measure(taken, kernel, "perf_counter, slowest rank")))
-    return found
+    meeting, results = folder / f"meet-{size}", folder / f"collectives-{size}.json"
+    for path in (meeting, results):
+        path.unlink(missing_ok=True)
+    plan = [(each.operator, each["message_bytes"]) for each in points]
+    deadline = time.time() + _OWN_SHARE * seconds
+    arguments = (size, kind, plan, deadline, str(meeting), str(results))
+    end, problem = time.monotonic() + seconds, ""
+    context = multiprocessing.spawn(_worker, arguments, nprocs=size, join=False)
+    try:
+        while not context.join(timeout=max(0.0, end - time.monotonic())):
+            if time.monotonic() >= end:
+                problem = f"{size} devices did not end in {seconds:.0f} s"
+                break
+    except (
+        multiprocessing.ProcessRaisedException,
+        multiprocessing.ProcessExitedException,
+    ) as error:
+        problem = str(error).strip().splitlines()[-1]
+    finally:
+        for process in context.processes:
+            if process.is_alive():
+                process.kill()
+            process.join()
+    times = json.loads(results.read_text(encoding="utf-8")) if results.exists() else []
+    for path in (meeting, results, folder / f"{results.name}.part"):
+        path.unlink(missing_ok=True)
+    return times, problem
 
 
 def _worker(
@@ -69,11 +104,11 @@ def _worker(
     size: int,
     kind: str,
     plan: list[tuple[str, int]],
-    seconds: float,
+    deadline: float,
     meeting: str,
     results: str,
 ) -> None:
-    """Run every collective of the plan; rank 0 writes the times of the slowest rank."""
+    """Run every collective of the plan; rank 0 keeps the times of the slowest rank as they come."""
     import torch
     from torch import distributed
 
@@ -85,18 +120,23 @@ def _worker(
         init_method=f"file://{meeting}",
         world_size=size,
         rank=rank,
+        device_id=torch.device(device) if kind == "gpu" else None,
     )
-    end = time.perf_counter() + seconds
     found: list[list[float]] = []
     for operator, message in plan:
-        late = torch.tensor([float(time.perf_counter() > end)], device=device)
+        late = torch.tensor([float(time.time() > deadline)], device=device)
         distributed.all_reduce(late)  # all stop together
         if late.item() > 0:
             break
         call = _collective(torch, distributed, operator, message, rank, size, device)
-        found.append([_timed(torch, distributed, call, device) for _ in range(_RUNS + 3)][3:])
-    if rank == 0:
-        Path(results).write_text(json.dumps(found), encoding="utf-8")
+        timed = _device_seconds if kind == "gpu" else _host_seconds
+        found.append(
+            [_slowest(torch, distributed, timed, call, device) for _ in range(_RUNS + 3)][3:]
+        )
+        if rank == 0:
+            draft = Path(results + ".part")
+            draft.write_text(json.dumps(found), encoding="utf-8")
+            draft.replace(results)
     distributed.barrier()
     distributed.destroy_process_group()
 
@@ -115,14 +155,34 @@ def _collective(
     return lambda: distributed.recv(values, 0)
 
 
-def _timed(torch: Any, distributed: Any, call: Callable[[], object], device: str) -> float:
+def _slowest(
+    torch: Any,
+    distributed: Any,
+    timed: Callable[[Any, Callable[[], object]], float],
+    call: Callable[[], object],
+    device: str,
+) -> float:
+    """Return the seconds of a call on the slowest rank, after all have met."""
     distributed.barrier()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    begun = time.perf_counter()
-    call()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    taken = torch.tensor([time.perf_counter() - begun], device=device)
+    taken = torch.tensor([timed(torch, call)], device=device)
     distributed.all_reduce(taken, op=distributed.ReduceOp.MAX)
     return float(taken.item())
+
+
+def _host_seconds(torch: Any, call: Callable[[], object]) -> float:
+    del torch
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+def _device_seconds(torch: Any, call: Callable[[], object]) -> float:
+    """Return the seconds of one of several calls in a row, by the device's clock."""
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    begin.record()
+    for _ in range(_IN_A_ROW):
+        call()
+    end.record()
+    torch.cuda.synchronize()
+    return float(begin.elapsed_time(end)) * 1e-3 / _IN_A_ROW

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,10 +13,11 @@ from typing import Any
 
 from hermes.catalog import Device, Model, find_device, find_model, model_names
 from hermes.errors import InputError, UnknownNameError
-from hermes.profile.checks import Checks, check_operators, check_whole
+from hermes.profile.checks import Checks, check_operators
 from hermes.profile.collectives import collective_points, measure_collectives
 from hermes.profile.families import FAMILIES, plan_families
 from hermes.profile.journal import Journal
+from hermes.profile.limit import TimeLimit
 from hermes.profile.machine import Machine, catalog_device, find_machine, scenario_name
 from hermes.profile.outputs import device_block, write_devices, write_facts, write_scenario
 from hermes.profile.progress import Progress, open_progress
@@ -25,12 +25,16 @@ from hermes.profile.reach import Reach, reach_of
 from hermes.profile.session import Outcome, run_session
 from hermes.profile.table import write_table
 from hermes.profile.torch_bench import TorchBench
+from hermes.profile.whole import check_whole
 
 __all__ = ["Request", "profile"]
 
 _ALL = "all"
 _COLLECTIVES = "collectives"
-_OPERATORS_SHARE, _COLLECTIVES_SHARE = 0.7, 0.1
+_COLLECTIVES_SHARE = 0.1
+_OPERATORS_SHARE, _ALONE_SHARE = 0.65, 0.93
+"""When the operators' time ends, with and without whole steps; the table is judged after."""
+_WHOLE_SHARE = 0.97
 _MODELS = {
     "gpu": (
         "meta-llama/Llama-3.1-8B",
@@ -76,6 +80,7 @@ def profile(request: Request) -> dict[str, Any]:
         InputError: There is no such device, operator or model, or the folder holds something else.
     """
     _check(request)
+    limit = TimeLimit(60 * request.minutes)
     names = model_names() if request.models == (_ALL,) else request.models
     models = tuple(find_model(name) for name in names)
     machine = find_machine(request.device)
@@ -88,7 +93,7 @@ def profile(request: Request) -> dict[str, Any]:
     journal = Journal(request.out / "points.jsonl", about, request.resume)
     progress = open_progress(request.quiet)
     try:
-        return _profile(request, machine, models, device, name, about, journal, progress)
+        return _profile(request, limit, machine, models, device, name, about, journal, progress)
     finally:
         progress.close()
         (request.out / "disk-read.tmp").unlink(missing_ok=True)
@@ -96,6 +101,7 @@ def profile(request: Request) -> dict[str, Any]:
 
 def _profile(  # noqa: PLR0913, PLR0917  # the pieces that `profile` put together
     request: Request,
+    limit: TimeLimit,
     machine: Machine,
     models: Sequence[Model],
     device: Device | None,
@@ -104,34 +110,41 @@ def _profile(  # noqa: PLR0913, PLR0917  # the pieces that `profile` put togethe
     journal: Journal,
     progress: Progress,
 ) -> dict[str, Any]:
-    begun = time.monotonic()
-    seconds = 60 * request.minutes
-    reach = request.reach or reach_of(machine, seconds)
+    reach = request.reach or reach_of(machine, limit.seconds)
     bench = TorchBench(machine, device, about, request.out, reach.point_seconds)
-    share = _OPERATORS_SHARE if request.everything else 1.0
-    if machine.devices > 1 and _wanted(request, _COLLECTIVES):
-        _collectives(request, machine, reach, journal, seconds * _COLLECTIVES_SHARE)
     names = [each for each in FAMILIES if _wanted(request, each)]
-    left = share * seconds - (time.monotonic() - begun)
+    lacking = ""
+    if machine.devices > 1 and _wanted(request, _COLLECTIVES):
+        share = _COLLECTIVES_SHARE if names else _ALONE_SHARE
+        lacking = _collectives(request, machine, reach, journal, share * limit.left)
     families = plan_families(names, models, reach, bench.peaks()) if names else ()
-    outcome = run_session(bench, families, journal, left, progress)
+    share = _OPERATORS_SHARE if request.everything else _ALONE_SHARE
+    outcome = run_session(
+        bench,
+        families,
+        journal,
+        limit.until(share),
+        progress,
+        point_seconds=reach.point_seconds,
+    )
     source = f"hermes profile on {machine.device_name}, {about['date']}"
     block = None if device else device_block(machine, outcome.peaks, journal.entries, source)
     rows = write_table(request.out / "table.csv", journal.entries, name, source)
     facts = _facts(about, outcome, rows, journal)
+    if lacking:
+        facts["collectives not measured"] = lacking
     if rows:
         checks = Checks(request.out, machine, (name, block), models, journal.entries, source)
-        facts |= check_operators(checks)
-        if request.everything and not outcome.interrupted:
-            remaining = max(1.0, seconds - (time.monotonic() - begun))
-            facts |= check_whole(checks, bench, reach, remaining, progress)
+        facts |= check_operators(checks, limit.left)
+        if request.everything and not (outcome.interrupted or outcome.lost):
+            facts |= check_whole(checks, bench, reach, _WHOLE_SHARE * limit.left, progress)
     overhead = facts.get("whole steps", {}).get("step_overhead_us")
     if rows:
         served = _served(request, models)
         write_scenario(request.out / "scenario.yaml", name, block, served, overhead)
     if block is not None:
         write_devices(request.out / "devices.yaml", name, block)
-    facts["seconds"] = round(time.monotonic() - begun, 1)
+    facts["seconds"] = round(limit.spent, 1)
     write_facts(request.out / "profile.json", facts)
     return facts
 
@@ -199,15 +212,18 @@ def _about(machine: Machine, name: str) -> dict[str, Any]:
 
 def _collectives(
     request: Request, machine: Machine, reach: Reach, journal: Journal, seconds: float
-) -> None:
+) -> str:
+    """Measure what the journal lacks; return why not everything was, if it was not."""
     known = frozenset(journal.finished)
     points = [
         each
         for each in collective_points(machine.devices, reach.copy_bytes)
         if each.key not in known
     ]
-    for each, measured in measure_collectives(machine.kind, points, seconds, request.out):
+    found, problem = measure_collectives(machine.kind, points, seconds, request.out)
+    for each, measured in found:
         journal.add(each, measured)
+    return problem
 
 
 def _facts(about: dict[str, Any], outcome: Outcome, rows: int, journal: Journal) -> dict[str, Any]:
@@ -219,6 +235,7 @@ def _facts(about: dict[str, Any], outcome: Outcome, rows: int, journal: Journal)
         "not possible here": outcome.failed,
         "left for --resume": outcome.left,
         "interrupted": outcome.interrupted,
+        **({"device lost": outcome.lost} if outcome.lost else {}),
         "rows of the table": rows,
         "median spread of repeated calls": f"{median(spreads):.1%}" if spreads else "none",
         f"peak TFLOP/s ({outcome.peaks.source})": {

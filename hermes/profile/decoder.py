@@ -1,8 +1,11 @@
 """A compact decoder with random weights, in the shape of a model: steps as an engine runs them.
 
 It is made of the operators that the table holds, called one after the other: norms, products with
-weights, rotary embedding, attention over a cache, gated activations, the LM head, greedy sampling.
-Dense models with grouped attention; no experts, no latent attention.
+weights, rotary embedding, attention over a cache, gated activations, routers and routed experts,
+the LM head, greedy sampling. Grouped attention without windows; no latent attention.
+
+Which tokens go to which experts is planned, with the loads of the table's `experts`: what random
+weights would choose is like no traffic. The router's product runs all the same.
 """
 
 from __future__ import annotations
@@ -15,9 +18,10 @@ from hermes.catalog import Model
 from hermes.errors import InputError
 from hermes.profile.operators.attention import decode_attention, prefill_attention
 from hermes.profile.operators.elementwise import activate, add_norm, rotate
+from hermes.profile.operators.experts import Routing, plan_routing, routed
 from hermes.profile.operators.operands import Operands
 
-__all__ = ["Chunk", "Decoder", "compact"]
+__all__ = ["Chunk", "Decoder", "compact", "holds_experts"]
 
 _BYTES = 2
 
@@ -36,56 +40,76 @@ def compact(model: Model, memory_bytes: float, most_layers: int) -> Model:
     """Return *model* with as many layers as fit, so that a check of steps takes little time.
 
     Raises:
-        InputError: It is no dense decoder with a gated feed-forward and grouped attention.
+        InputError: Its attention is latent, windowed or recurrent, or its feed-forward not gated.
     """
-    plain = model.causal and not (model.is_moe or model.is_mla or model.num_linear_layers)
-    if not (plain and model.gated_mlp and not model.sliding_window):
+    odd = model.is_mla or model.num_linear_layers or model.sliding_window
+    if odd or not (model.causal and model.gated_mlp):
         raise InputError(
-            f"{model.name} is no dense decoder with grouped attention, a gated feed-forward and no"
+            f"{model.name} is no decoder with grouped attention, a gated feed-forward and no"
             " window; name one that is for the check of whole steps",
             "--models",
         )
     parameters = model.total_parameters / model.num_hidden_layers
     layers = int(memory_bytes / _BYTES / parameters)
-    count = max(1, min(layers, most_layers, model.num_hidden_layers))
+    fewest = model.first_k_dense_replace + model.moe_layer_step if model.is_moe else 1
+    count = max(fewest, min(layers, most_layers, model.num_hidden_layers))
     # the shape alone matters: untied, so that file and weights agree
     return replace(model, num_hidden_layers=count, tie_word_embeddings=False, weight_dtype="bf16")
+
+
+def holds_experts(model: Model, layer: int) -> bool:
+    """Return whether a layer of *model* routes its tokens; see `Model.num_moe_layers`."""
+    late = layer >= model.first_k_dense_replace
+    return model.is_moe and late and (layer + 1) % model.moe_layer_step == 0
 
 
 class Decoder:
     """Weights, and a cache of keys and values with a slot for every sequence."""
 
     def __init__(self, model: Model, operands: Operands, slots: int, length: int) -> None:
-        """Make random weights and an empty cache.
-
-        Args:
-            model: The shape; see `compact`.
-            operands: Makes them on the device.
-            slots: Sequences that the cache can hold.
-            length: Tokens of each.
-        """
-        random, hidden = operands.random, model.hidden_size
-        self.model, self.operands, self.slots, self.length = model, operands, slots, length
-        self.torch = operands.torch
+        """Make random weights and an empty cache; see `compact` and `reserve`."""
+        random, hidden = operands.repeated, model.hidden_size
+        self.model, self.operands, self.torch = model, operands, operands.torch
         self._heads, self._kv_heads = model.num_attention_heads, model.num_key_value_heads
         self._dim = model.head_dim
-        rows = (self._heads + 2 * self._kv_heads) * self._dim
-        shapes = {
-            "qkv": (rows, hidden),
-            "out": (hidden, self._heads * self._dim),
-            "up": (2 * model.intermediate_size, hidden),
-            "down": (hidden, model.intermediate_size),
-        }
-        self._layers = [
-            {name: random(*shape) / hidden**0.5 for name, shape in shapes.items()}
-            | {"norm_1": random(hidden), "norm_2": random(hidden)}
-            for _ in range(model.num_hidden_layers)
-        ]
+        self._layers = [self._layer(each) for each in range(model.num_hidden_layers)]
         self._embedding, self._head = (random(model.vocab_size, hidden) for _ in range(2))
         self._norm = random(hidden)
-        self._cache = random(model.num_hidden_layers, 2, slots, self._kv_heads, length, self._dim)
-        self._turns = random(2, length, 1, self._dim)
         self._causal: dict[tuple[int, int], Any] = {}
+        self._routings: dict[int, Routing] = {}
+        self.reserve(slots, length)
+
+    def reserve(self, slots: int, length: int) -> None:
+        """Make an empty cache in place of the one there is.
+
+        Args:
+            slots: Sequences that it can hold.
+            length: Tokens of each.
+        """
+        self.slots, self.length = slots, length
+        self._cache: Any = None  # frees the old one first
+        layers = self.model.num_hidden_layers
+        random = self.operands.repeated
+        self._cache = random(layers, 2, slots, self._kv_heads, length, self._dim)
+        self._turns = random(2, length, 1, self._dim)
+
+    def _layer(self, index: int) -> dict[str, Any]:
+        """Return the weights of a layer."""
+        model, random = self.model, self.operands.repeated
+        hidden, heads = model.hidden_size, self._heads * self._dim
+        rows = (self._heads + 2 * self._kv_heads) * self._dim
+        shapes: dict[str, tuple[int, ...]] = {"qkv": (rows, hidden), "out": (hidden, heads)}
+        wide = model.intermediate_size
+        if holds_experts(model, index):
+            experts, width = model.num_experts, model.moe_intermediate_size
+            shapes["router"] = (experts, hidden)
+            shapes["experts_up"] = (experts, hidden, 2 * width)
+            shapes["experts_down"] = (experts, width, hidden)
+            wide = model.shared_intermediate_size
+        if wide:
+            shapes |= {"up": (2 * wide, hidden), "down": (hidden, wide)}
+        weights = {name: random(*shape).div_(hidden**0.5) for name, shape in shapes.items()}
+        return weights | {"norm_1": random(hidden), "norm_2": random(hidden)}
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the cache of a sequence to another slot."""
@@ -111,12 +135,13 @@ class Decoder:
             last.append(len(slots) - 1)
         device, tensor = self.operands.device, self.torch.tensor
         where, sampled = tensor(slots, device=device), tensor(last, device=device)
+        routing = self._routing(len(slots))
 
         def run(tokens: Any, positions: Any) -> Any:
             def attend(queries: Any, cache: Any) -> Any:
                 return self._attend(queries, cache, chunks, decodes, reach, mask)
 
-            states = self._forward(tokens, positions, where, attend)
+            states = self._forward(tokens, positions, where, attend, routing)
             logits = self.torch.nn.functional.linear(
                 states[sampled] if chunks else states, self._head
             )
@@ -125,7 +150,12 @@ class Decoder:
         return run
 
     def _forward(
-        self, tokens: Any, positions: Any, slots: Any, attend: Callable[[Any, Any], Any]
+        self,
+        tokens: Any,
+        positions: Any,
+        slots: Any,
+        attend: Callable[[Any, Any], Any],
+        routing: Routing | None,
     ) -> Any:
         """Return the last hidden state of every token."""
         linear = self.torch.nn.functional.linear
@@ -141,8 +171,30 @@ class Decoder:
             cache[1][slots, :, positions] = mixed[:, split:]
             states = linear(attend(turned[:, : self._heads], cache), layer["out"])
             states, residual = add_norm(states, residual, layer["norm_2"])
-            states = linear(activate(linear(states, layer["up"])), layer["down"])
+            states = self._feed_forward(states, layer, routing)
         return add_norm(states, residual, self._norm)[0]
+
+    def _routing(self, tokens: int) -> Routing | None:
+        """Return where the tokens of a pass go, the same in every layer; None without experts."""
+        model = self.model
+        if not model.is_moe:
+            return None
+        if tokens not in self._routings:
+            per_token, experts = model.num_experts_per_tok, model.num_experts
+            self._routings[tokens] = plan_routing(self.operands, tokens, per_token, experts, True)
+        return self._routings[tokens]
+
+    def _feed_forward(self, states: Any, layer: dict[str, Any], routing: Routing | None) -> Any:
+        """Return the feed-forward of a layer: dense, or routed and shared experts together."""
+        linear = self.torch.nn.functional.linear
+        dense = None
+        if "up" in layer:
+            dense = linear(activate(linear(states, layer["up"])), layer["down"])
+        if routing is None or "router" not in layer:
+            return dense
+        linear(states, layer["router"])
+        found = routed(states, layer["experts_up"], layer["experts_down"], routing)
+        return found if dense is None else found + dense
 
     def _attend(
         self, queries: Any, cache: Any, chunks: Sequence[Chunk], decodes: int, reach: int, mask: Any

@@ -41,6 +41,8 @@ class Machine:
     driver: str
     torch_version: str
     threads: int
+    uuid: str = ""
+    """Of the GPU, as its driver names it: PyTorch may number devices otherwise."""
 
     @property
     def kind(self) -> str:
@@ -103,6 +105,7 @@ def _gpu(torch: Any) -> Machine:
         driver=driver_version() or f"CUDA {torch.version.cuda}",
         torch_version=str(torch.__version__),
         threads=torch.get_num_threads(),
+        uuid=f"GPU-{properties.uuid}" if hasattr(properties, "uuid") else "",
     )
 
 

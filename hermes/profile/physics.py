@@ -18,6 +18,8 @@ DATASHEET_TOLERANCE = 1.03
 PROBE_TOLERANCE = 1.3
 """Peaks that were themselves measured, in a few seconds, can be beaten by another shape."""
 _KIND = {"fp16": "bf16"}
+_HOST_FLOPS, _HOST_BYTES = 2e10, 1e9
+"""A slow host's rates a second: what an index is built at, and what a disk gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,19 @@ class Peaks:
         bandwidth = {"memory": self.memory, "host": self.host}.get(point.bus, 0.0)
         moved = point.cold_bytes / bandwidth if bandwidth else 0.0
         return max(compute, moved)
+
+    def work_seconds(self, point: Point) -> float:
+        """Return what one call takes at peak; of the host's where the bus is not known."""
+        if not point.bus:
+            return point.flops / _HOST_FLOPS + point.cold_bytes / _HOST_BYTES
+        peak = self.flops.get(point.dtype) or self.flops.get("bf16", 0.0)
+        compute = point.flops / peak if peak else 0.0
+        return compute + (point.cold_bytes / self.memory if self.memory else 0.0)
+
+    def setup_seconds(self, point: Point) -> float:
+        """Return what the work before the first call takes, about."""
+        rate = self.flops.get("bf16", 0.0) if point.bus else _HOST_FLOPS
+        return point.setup_flops / rate if rate else 0.0
 
     def raised(self, point: Point, seconds: float) -> Peaks:
         """Return measured peaks with what *point* shows; a datasheet's stay as they are."""

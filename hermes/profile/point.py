@@ -21,6 +21,8 @@ class Point:
     """Bytes that no cache can hold for the next call: weights, keys and values, what is copied."""
     bus: str = "memory"
     """Which bandwidth bounds them: `memory`, `host`, or empty where none is known."""
+    setup_flops: float = 0.0
+    """Work before the first call, such as the building of an index."""
 
     @property
     def key(self) -> str:
@@ -39,10 +41,11 @@ def point(
     flops: float = 0.0,
     cold_bytes: float = 0.0,
     bus: str = "memory",
+    setup_flops: float = 0.0,
     **columns: int,
 ) -> Point:
     """Return a point with some columns."""
-    return Point(operator, dtype, tuple(columns.items()), flops, cold_bytes, bus)
+    return Point(operator, dtype, tuple(columns.items()), flops, cold_bytes, bus, setup_flops)
 
 
 @dataclass(frozen=True, slots=True)

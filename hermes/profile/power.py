@@ -34,14 +34,16 @@ def driver_version() -> str:
 
 
 class PowerSampler:
-    """Samples the first GPU in a thread of its own; use it as a context.
+    """Samples one GPU in a thread of its own; use it as a context.
 
-    The driver averages power over some tens of milliseconds to a second, so that the watts of a
-    point are those of the load around it too.
+    Watts are those of the moment where the driver tells them. Elsewhere it averages over up to a
+    second, so that the watts of a point are those of the load around it too.
     """
 
-    def __init__(self, enabled: bool) -> None:
-        self._nvml = _open() if enabled else None
+    def __init__(self, uuid: str) -> None:
+        """Prepare for the GPU that the driver calls *uuid*; without one nothing is sampled."""
+        self._nvml = _open() if uuid else None
+        self._uuid = uuid
         self._watts: list[float] = []
         self._clocks: list[float] = []
         self._stop = threading.Event()
@@ -78,13 +80,23 @@ class PowerSampler:
 
     def _sample(self) -> None:
         nvml: Any = self._nvml
-        handle = nvml.nvmlDeviceGetHandleByIndex(0)
-        while True:
-            try:
-                self._watts.append(nvml.nvmlDeviceGetPowerUsage(handle) / 1000)
+        try:
+            handle = nvml.nvmlDeviceGetHandleByUUID(self._uuid)
+            while True:
+                self._watts.append(_watts(nvml, handle))
                 clock = nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)
                 self._clocks.append(float(clock))
-            except nvml.NVMLError:
-                return  # not every card tells
-            if self._stop.wait(_PERIOD_S):
-                return
+                if self._stop.wait(_PERIOD_S):
+                    return
+        except nvml.NVMLError:
+            return  # not every card tells
+
+
+def _watts(nvml: Any, handle: Any) -> float:
+    """Return the power of the moment, or what the driver averages where it tells no other."""
+    field = getattr(nvml, "NVML_FI_DEV_POWER_INSTANT", None)
+    if field is not None:
+        (found,) = nvml.nvmlDeviceGetFieldValues(handle, [field])
+        if found.nvmlReturn == nvml.NVML_SUCCESS and found.value.uiVal:
+            return float(found.value.uiVal) / 1000
+    return float(nvml.nvmlDeviceGetPowerUsage(handle)) / 1000

@@ -7,20 +7,24 @@ can be simulated, and what differs is the cost model and what the loop itself do
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, NamedTuple
 
 from hermes.profile.decoder import Chunk, Decoder
-from hermes.profile.timing import one_thread
+from hermes.profile.grid import product
+from hermes.profile.patience import MARGIN, Patience
+from hermes.profile.timing import captured, one_thread
 
 __all__ = ["Arrival", "Served", "ServingLoop", "serve"]
 
 _REACH_STEP = 128
 _WARM_RUNS = 4
+_WARM_FIXED_S, _WARM_UNKNOWN = 0.05, 3.0
 
 
 class Arrival(NamedTuple):
@@ -132,34 +136,47 @@ class ServingLoop:
         keys = self.torch.arange(reach, device=self.device)
         return (keys[None, :] <= positions[:, None])[:, None, None, :]
 
-    def warm(self, longest: int) -> list[tuple[int, int, float]]:
+    def warm(
+        self, longest: int, seconds: float, expected: Callable[[int, int], float]
+    ) -> list[tuple[int, int, float]]:
         """Run decodes as serving will: graphs are captured, first calls are over.
 
         Args:
             longest: Tokens of the longest request.
+            seconds: For all of them; none starts that could outlast them.
+            expected: Seconds of a step, from sequences and their context.
 
         Returns:
             Sequences, mean context and seconds of steps whose contexts differ as in serving.
         """
-        clock = self.clock()
+        clock, patience = self.clock(), Patience(_WARM_FIXED_S, _WARM_UNKNOWN)
+        end = time.monotonic() + seconds
+        found = []
+        for batch, last in self._warm_shapes(longest):
+            begun, work = time.monotonic(), expected(batch, last)
+            if patience.most("warm", work) > end - begun:
+                continue
+            contexts = [
+                max(1, min(last, self.decoder.length - 1) - place) for place in range(batch)
+            ]
+            self.running = [_Sequence(0, Arrival(0.0, 1, 1), 0, each) for each in contexts]
+            times = []
+            for _ in range(_WARM_RUNS):
+                before = clock.now()
+                self._run([])
+                times.append(clock.now() - before)
+            found.append((batch, sum(contexts) // batch, median(times[1:])))
+            patience.learn("warm", time.monotonic() - begun, work)
+        self.running = []
+        return found
+
+    def _warm_shapes(self, longest: int) -> list[tuple[int, int]]:
+        """Return numbers of sequences and longest contexts, the ends first."""
         batches = [1]
         while batches[-1] < self.most:
             batches.append(min(self.most, 2 * batches[-1]))
-        found = []
-        for batch in batches:
-            for last in range(_REACH_STEP - 1, longest + _REACH_STEP, _REACH_STEP):
-                contexts = [
-                    max(1, min(last, self.decoder.length - 1) - place) for place in range(batch)
-                ]
-                self.running = [_Sequence(0, Arrival(0.0, 1, 1), 0, each) for each in contexts]
-                times = []
-                for _ in range(_WARM_RUNS):
-                    begun = clock.now()
-                    self._run([])
-                    times.append(clock.now() - begun)
-                found.append((batch, sum(contexts) // batch, median(times[1:])))
-        self.running = []
-        return found
+        lasts = [*range(_REACH_STEP - 1, longest + _REACH_STEP, _REACH_STEP)]
+        return [(batch, last) for _, (batch, last) in product([0], batches, lasts)]
 
     def clock(self) -> LoopClock:
         """Return a clock that starts now."""
@@ -185,11 +202,12 @@ class ServingLoop:
         where = torch.zeros(batch, dtype=torch.int64, device=self.device)
         mask, tokens = self._mask(where, reach).clone(), torch.zeros_like(where)
         run = self.decoder.prepared([], batch, reach, mask)
-        run(tokens, where)
+        stream, outer = torch.cuda.Stream(), torch.cuda.current_stream()
+        stream.wait_stream(outer)
+        with torch.cuda.stream(stream):
+            run(tokens, where)
         torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            sampled = run(tokens, where)
+        graph, sampled = captured(torch, stream, lambda: run(tokens, where))
         return graph, where, mask, sampled
 
     def advance(
@@ -229,18 +247,36 @@ class ServingLoop:
             self.running[last.slot] = last
 
 
-def serve(loop: ServingLoop, trace: Sequence[Arrival]) -> list[Served]:
-    """Serve a trace as its requests arrive; return when each was answered."""
+def serve(
+    loop: ServingLoop,
+    trace: Sequence[Arrival],
+    seconds: float = math.inf,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[Served | None]:
+    """Serve a trace as its requests arrive; return when each was answered.
+
+    Args:
+        loop: The engine.
+        trace: In the order of arrival.
+        seconds: When to stop, whoever is not answered by then; no step starts that could end after,
+            were it twice as long as the longest so far.
+        clock: Of those seconds: real time, whatever the loop's own clock is.
+    """
     served: list[Served | None] = [None] * len(trace)
-    arrived, clock = 0, loop.clock()
+    arrived, times, longest = 0, loop.clock(), 0.0
+    end = clock() + seconds
     while None in served:
-        now = clock.now()
+        begun = clock()
+        if begun + MARGIN * longest > end:
+            break
+        now = times.now()
         while arrived < len(trace) and trace[arrived].seconds <= now:
             loop.waiting.append((arrived, trace[arrived]))
             arrived += 1
         if not (loop.waiting or loop.running or loop.prefilling):
-            clock.wait(trace[arrived].seconds - now)
+            times.wait(min(trace[arrived].seconds - now, end - begun))
             continue
         planned = loop.step()
-        loop.advance(planned, clock.now(), served)
-    return [each for each in served if each is not None]
+        loop.advance(planned, times.now(), served)
+        longest = max(longest, clock() - begun)
+    return served

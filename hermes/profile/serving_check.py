@@ -14,22 +14,30 @@ from typing import Any
 from hermes.catalog import Model
 from hermes.costs.tables import TablePass
 from hermes.profile.decoder import Decoder
-from hermes.profile.operators.operands import Operands
 from hermes.profile.serving import Arrival, Served, ServingLoop, serve
 from hermes.profile.steps import StepShape, step_sum
 from hermes.scenario.device import DeviceSpec
 from hermes.scenario.loading import build_scenario
+from hermes.scenario.units import TICKS_PER_SECOND
 
-__all__ = ["ServingCheck", "check_serving", "draw_trace", "write_config"]
+__all__ = [
+    "NotDoneError",
+    "ServingCheck",
+    "check_serving",
+    "draw_trace",
+    "simulated_times",
+    "write_config",
+]
 
 _UTILISATION = 0.6
 _MOST_REQUESTS, _FEWEST_REQUESTS = 400, 5
 _BLOCK = 16
+_WARM_SHARE, _FILLED = 0.4, 0.8
 
 
 def write_config(path: Path, model: Model) -> None:
-    """Write a dense *model* as a Hugging Face `config.json`, so that a scenario can name it."""
-    names = (
+    """Write a *model* as a Hugging Face `config.json`, so that a scenario can name it."""
+    names: tuple[str, ...] = (
         "num_hidden_layers",
         "hidden_size",
         "num_attention_heads",
@@ -43,6 +51,14 @@ def write_config(path: Path, model: Model) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     fields = {name: getattr(model, name) for name in names}
     fields |= {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+    if model.is_moe:
+        fields |= {"architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe"}
+        names = ("num_experts", "num_experts_per_tok", "moe_intermediate_size")
+        fields |= {name: getattr(model, name) for name in (*names, "first_k_dense_replace")}
+        shared = max(1, model.num_shared_experts)
+        fields["n_shared_experts"] = model.num_shared_experts
+        fields["shared_expert_intermediate_size"] = model.shared_intermediate_size // shared
+        fields["decoder_sparse_step"] = model.moe_layer_step
     fields["torch_dtype"] = "bfloat16"
     path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
 
@@ -89,40 +105,62 @@ class ServingCheck:
         return 2 * sum(self.lengths)
 
 
-def check_serving(check: ServingCheck, model: Model, operands: Operands) -> dict[str, Any]:
-    """Serve a trace, simulate it, and compare.
+def check_serving(check: ServingCheck, decoder: Decoder) -> dict[str, Any]:
+    """Serve a trace, simulate it, and compare the requests that were answered in time.
 
     The time that the loop adds to a step is measured before, on decodes. The rate is 0.6 of what
     the simulation says the deployment can do.
     """
+    begun = time.monotonic()
+    model = decoder.model
     write_config(check.folder / "decoder" / "config.json", model)
-    decoder = Decoder(model, operands, 2 * check.max_num_seqs, check.length)
-    with operands.torch.inference_mode():
+    decoder.reserve(2 * check.max_num_seqs, check.length)
+    with decoder.torch.inference_mode():
         loop = ServingLoop(decoder, check.max_num_seqs, check.max_num_batched_tokens)
-        begun, clock = time.perf_counter(), loop.clock()
-        gaps = [
-            seconds - step_sum(check.cost, StepShape(sequences, context))
-            for sequences, context, seconds in loop.warm(check.length)
-        ]
-        warm = time.perf_counter() - begun
-        attention = min(1.0, clock.now() / warm)  # that a busy machine gives to the loop
-        overhead = max(0.0, median(gaps))
+        left = check.seconds - (time.monotonic() - begun)
+        overhead, attention = _overhead(check, loop, _WARM_SHARE * left)
         scenario = _scenario(check, overhead * 1e6)
         burst = draw_trace(4 * check.max_num_seqs, 1e6, *check.lengths)
-        capacity = len(burst) / _simulated(check.folder, scenario, burst)["duration_s"]
-        rate = _UTILISATION * capacity
-        count = max(
-            _FEWEST_REQUESTS, min(_MOST_REQUESTS, int(rate * (check.seconds - warm) * attention))
-        )
+        answered = simulated_times(check.folder, scenario, burst)
+        rate = _UTILISATION * len(burst) / max(each.last_token for each in answered)
+        left = check.seconds - (time.monotonic() - begun)
+        count = min(_MOST_REQUESTS, max(_FEWEST_REQUESTS, int(_FILLED * rate * left * attention)))
         trace = draw_trace(count, rate, *check.lengths)
-        simulated = _simulated(check.folder, scenario, trace)
-        served = serve(loop, trace)
+        simulated = simulated_times(check.folder, scenario, trace)
+        served = serve(loop, trace, check.seconds - (time.monotonic() - begun))
+    done = [place for place, each in enumerate(served) if each is not None]
+    if len(done) < _FEWEST_REQUESTS:
+        raise NotDoneError(
+            f"time for {len(done)} requests; fewer than {_FEWEST_REQUESTS} say little"
+        )
+    measured = [each for each in served if each is not None]
     return {
-        "requests": count,
+        "model": f"{model.name}, {model.num_hidden_layers} layers",
+        "requests": len(done),
+        "requests that time cut off": count - len(done),
         "rate_per_s": round(rate, 3),
         "step_overhead_us": round(overhead * 1e6, 1),
-        "metrics": _compared(_measured(served), simulated),
+        "metrics": _compared(_metrics(measured), _metrics([simulated[each] for each in done])),
     }
+
+
+class NotDoneError(Exception):
+    """There was no time for the check; says for what."""
+
+
+def _overhead(check: ServingCheck, loop: ServingLoop, seconds: float) -> tuple[float, float]:
+    """Return the seconds that the loop adds to a step, and its share of a busy machine's time."""
+
+    def expected(sequences: int, context: int) -> float:
+        return step_sum(check.cost, StepShape(sequences, context))
+
+    begun, clock = time.perf_counter(), loop.clock()
+    steps = loop.warm(check.length, seconds, expected)
+    attention = min(1.0, clock.now() / (time.perf_counter() - begun))
+    if not steps:
+        raise NotDoneError("no time for the steps that it would warm up with")
+    gaps = [measured - expected(sequences, context) for sequences, context, measured in steps]
+    return max(0.0, median(gaps)), attention
 
 
 def _scenario(check: ServingCheck, step_overhead_us: float) -> dict[str, Any]:
@@ -149,21 +187,26 @@ def _scenario(check: ServingCheck, step_overhead_us: float) -> dict[str, Any]:
     return scenario
 
 
-def _simulated(
+def simulated_times(
     folder: Path, scenario: Mapping[str, Any], trace: Sequence[Arrival]
-) -> dict[str, float]:
-    """Return the summary of simulating *trace*; numbers only."""
+) -> list[Served]:
+    """Return when the simulation of *trace* answers each request."""
     from hermes.sim import simulate
 
     with (folder / "serving-trace.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("arrival_s", "prompt_tokens", "output_tokens"))
         writer.writerows((f"{each.seconds:.6f}", *each[1:]) for each in trace)
-    summary = simulate(build_scenario(scenario), folder).summary
-    return {name: value for name, value in summary.items() if isinstance(value, (int, float))}
+    found = simulate(build_scenario(scenario), folder).requests
+    times = zip(found.arrival, found.first_token, found.last_token, trace, strict=True)
+    tick = 1 / TICKS_PER_SECOND
+    return [
+        Served(arrival * tick, first * tick, last * tick, request.output_tokens)
+        for arrival, first, last, request in times
+    ]
 
 
-def _measured(served: Sequence[Served]) -> dict[str, float]:
+def _metrics(served: Sequence[Served]) -> dict[str, float]:
     import numpy as np
 
     columns = {

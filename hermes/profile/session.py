@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hermes.profile.bench import Bench, UnsupportedError
+from hermes.profile.bench import Bench, DeviceLostError, UnsupportedError
 from hermes.profile.budget import Budget, Family
 from hermes.profile.journal import Entry, Journal
+from hermes.profile.patience import Patience
 from hermes.profile.physics import Peaks, refusal
 from hermes.profile.point import Point
 from hermes.profile.progress import Progress
@@ -16,6 +17,8 @@ from hermes.profile.progress import Progress
 __all__ = ["Outcome", "run_session"]
 
 Clock = Callable[[], float]
+_PREPARED_S = 0.005
+"""To make the inputs of a small point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class Outcome:
     left: int
     """Points that the time did not reach."""
     interrupted: bool = False
+    lost: str = ""
+    """Why the device answers no more, where it does not."""
 
 
 def run_session(
@@ -38,28 +43,41 @@ def run_session(
     seconds: float,
     progress: Progress,
     clock: Clock = time.monotonic,
+    point_seconds: float = 0.05,
 ) -> Outcome:
     """Measure the points of *families* for some *seconds*, less those the journal holds.
 
-    A point that cannot run here is kept with the reason, one that beats the peaks as refused.
-    An interruption ends the session with all finished points kept.
+    A point that cannot run here is kept with the reason, one that beats the peaks as refused. None
+    starts that could outlast the time; see `Patience`. An interruption ends the session with all
+    finished points kept, and so does a device that answers no more.
+
+    Args:
+        bench: The device.
+        families: What to measure.
+        journal: Where it is kept.
+        seconds: At most.
+        progress: Is told of every point.
+        clock: Of the time.
+        point_seconds: How long calls of a point are repeated.
     """
-    budget = Budget(seconds, clock)
-    budget.plan(families, journal.finished)
     peaks = bench.peaks()
+    budget = Budget(seconds, clock, peaks, Patience(_PREPARED_S + point_seconds))
+    budget.plan(families, journal.finished)
     for entry in journal.entries:
         peaks = _raised(peaks, entry)
-    interrupted = False
+    interrupted, lost = False, ""
     try:
         while (chosen := budget.next()) is not None:
             queue, point = chosen
             begun = clock()
             entry = _measure(bench, point, peaks, journal)
             peaks = _raised(peaks, entry)
-            budget.spend(queue, clock() - begun)
+            budget.spend(queue, point, clock() - begun)
             progress.show(budget.done, budget.total, budget.elapsed, seconds, point.key)
     except KeyboardInterrupt:
         interrupted = True
+    except DeviceLostError as error:
+        lost = str(error)
     entries = journal.entries
     return Outcome(
         peaks=peaks,
@@ -68,6 +86,7 @@ def run_session(
         failed=sum(entry.seconds is None for entry in entries),
         left=budget.total - budget.done,
         interrupted=interrupted,
+        lost=lost,
     )
 
 
@@ -76,6 +95,9 @@ def _measure(bench: Bench, point: Point, peaks: Peaks, journal: Journal) -> Entr
         measured = bench.run(point)
     except UnsupportedError as error:
         return journal.add(point, None, str(error))
+    except DeviceLostError as error:
+        journal.add(point, None, str(error))
+        raise
     return journal.add(point, measured, refusal(point, measured.seconds, peaks))
 
 

@@ -21,7 +21,9 @@ __all__ = [
 
 _BYTES = 2.0
 _DIMENSIONS, _CODE_BYTES, _TOP_K = 128, 16, 10
+_PASSES = 10  # over the vectors, to train and to fill an index
 _DEFAULT_ENCODER = "e5-base"
+_DRAWN = 100.0  # arithmetic of a random weight
 
 
 def elementwise_points(models: Sequence[Model], reach: Reach) -> list[Point]:
@@ -73,6 +75,7 @@ def _encoder(model: Model, batch: int, length: int) -> Point:
         "bf16",
         2.0 * batch * length * weights,
         weights * _BYTES,
+        setup_flops=_DRAWN * weights,
         batch=batch,
         length=length,
         layers=model.num_hidden_layers,
@@ -111,17 +114,24 @@ def search_points(models: Sequence[Model], reach: Reach) -> list[Point]:
     """Return searches of product-quantized inverted lists."""
     del models
     return [
-        point(
-            "search",
-            "int8",
-            bus="",
-            batch=batch,
-            vectors=vectors,
-            dimensions=_DIMENSIONS,
-            lists=max(64, 2 ** (round(vectors**0.5).bit_length() - 1)),
-            probes=probes,
-            code_bytes=_CODE_BYTES,
-            top_k=_TOP_K,
-        )
+        _search(vectors, batch, probes)
         for vectors, (batch, probes) in product(reach.vectors, powers(1, 64), powers(1, 32))
     ]
+
+
+def _search(vectors: int, batch: int, probes: int) -> Point:
+    lists = max(64, 2 ** (round(vectors**0.5).bit_length() - 1))
+    coded = 256  # centroids of a byte, which every part of a vector is compared with
+    return point(
+        "search",
+        "int8",
+        bus="",
+        setup_flops=_PASSES * 2.0 * vectors * (lists + coded) * _DIMENSIONS,
+        batch=batch,
+        vectors=vectors,
+        dimensions=_DIMENSIONS,
+        lists=lists,
+        probes=probes,
+        code_bytes=_CODE_BYTES,
+        top_k=_TOP_K,
+    )

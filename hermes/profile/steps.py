@@ -13,11 +13,20 @@ from hermes.profile.bench import Kernel, UnsupportedError
 from hermes.profile.decoder import Chunk, Decoder
 from hermes.profile.grid import product
 from hermes.profile.operators.operands import Operands
+from hermes.profile.patience import Patience
 from hermes.profile.point import Measurement
 
-__all__ = ["StepCheck", "StepShape", "compare", "measure_steps", "step_shapes", "step_sum"]
+__all__ = [
+    "StepCheck",
+    "StepShape",
+    "compare",
+    "measure_steps",
+    "step_runner",
+    "step_shapes",
+    "step_sum",
+]
 
-_IN_ANY_CASE = 6
+_FIXED_S, _UNKNOWN = 0.05, 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +83,43 @@ def step_sum(cost: PassCost, shape: StepShape) -> float:
 
 
 def measure_steps(
-    decoder: Decoder,
+    run: Callable[[StepShape, float], Measurement],
     shapes: Sequence[StepShape],
-    time: Callable[[Kernel, float], Measurement],
+    expected: Callable[[StepShape], float],
     seconds: float,
     clock: Callable[[], float],
 ) -> list[tuple[StepShape, Measurement]]:
-    """Measure steps of *shapes* within some *seconds*, the first few in any case."""
+    """Measure steps of *shapes* within some *seconds*; none starts that could outlast them.
+
+    Args:
+        run: Measures one, for about the seconds given.
+        shapes: Which, the first matter most.
+        expected: Seconds of one step, by the table.
+        seconds: For all of them.
+        clock: Of the time.
+    """
     found = []
+    patience = Patience(_FIXED_S, _UNKNOWN)
     end = clock() + seconds
     for done, shape in enumerate(shapes):
-        left = end - clock()
-        if left <= 0 and done >= _IN_ANY_CASE:
-            break
+        begun, work = clock(), expected(shape)
+        repeated = max(0.0, end - begun) / (len(shapes) - done) / 2
+        if patience.most("step", work) + repeated > end - begun:
+            continue
         try:
-            kernel = Kernel("step", _step(decoder, shape))
-            found.append((shape, time(kernel, max(0.0, left) / (len(shapes) - done) / 2)))
+            found.append((shape, run(shape, repeated)))
         except UnsupportedError:
             continue
+        finally:
+            patience.learn("step", max(0.0, clock() - begun - repeated), work)
     return found
+
+
+def step_runner(
+    decoder: Decoder, time: Callable[[Kernel, float], Measurement]
+) -> Callable[[StepShape, float], Measurement]:
+    """Return what measures a step of a decoder; see `measure_steps`."""
+    return lambda shape, seconds: time(Kernel("step", _step(decoder, shape)), seconds)
 
 
 def _step(decoder: Decoder, shape: StepShape) -> Callable[[], Any]:

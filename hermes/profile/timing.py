@@ -16,22 +16,28 @@ from typing import Any
 
 from hermes.profile.bench import Kernel, UnsupportedError
 
-__all__ = ["Timer", "host_times", "one_thread", "timer_of"]
+__all__ = ["Timer", "captured", "host_times", "one_thread", "timer_of"]
 
 Call = Callable[[], object]
 Timer = Callable[[Kernel, float, int], tuple[list[float], str]]
 """Seconds of single calls within some time and a number of runs, and how they were taken."""
 
 _FEWEST, _FEWEST_SLOW = 5, 3
-_IN_A_GRAPH = 10
+_IN_A_GRAPH, _WARM_CALLS = 10, 3
+_CACHES_OVERWRITTEN, _LEAST_CACHE = 2, 2**24
 _LONG_S = 0.005
 """Calls of this length hide their launches by themselves."""
 
 
-def timer_of(torch: Any, device: str) -> Timer:
-    """Return the timer of a device."""
+def timer_of(torch: Any, device: str, cache_bytes: int) -> Timer:
+    """Return the timer of a device whose last cache holds *cache_bytes*."""
     if device.startswith("cuda"):
-        return _DeviceTimer(torch).times
+        device_timer = _DeviceTimer(torch, cache_bytes)
+        return lambda kernel, seconds, most: (
+            host_times(kernel, seconds, most)
+            if kernel.host
+            else device_timer.times(kernel, seconds, most)
+        )
     alone = one_thread(torch, device)
     return lambda kernel, seconds, most: host_times(kernel, seconds, most, alone)
 
@@ -65,38 +71,72 @@ def host_times(
     return times, "perf_counter" if clock is time.perf_counter else "thread_time"
 
 
-class _DeviceTimer:
-    """Times calls on the current CUDA device."""
+def captured(torch: Any, stream: Any, call: Call) -> tuple[Any, Any]:
+    """Return a CUDA graph of a call, and what the call returned: replays write there.
 
-    def __init__(self, torch: Any) -> None:
+    Args:
+        torch: The module.
+        stream: Not the default one; *call* ran on it before, and nothing runs now.
+        call: Waits for nothing.
+    """
+    graph = torch.cuda.CUDAGraph()
+    # a capture that fails leaves its stream current: this is put right around it
+    with torch.cuda.stream(stream), torch.cuda.graph(graph, stream=stream):
+        found = call()
+    return graph, found
+
+
+class _DeviceTimer:
+    """Times calls on the current CUDA device.
+
+    Everything runs on one side stream: what is captured on a stream is warmed up on it first, since
+    libraries make handles and work spaces for each stream, which no capture may do. Before every
+    timed call the last cache is overwritten, and while that runs the host queues what comes after.
+    """
+
+    def __init__(self, torch: Any, cache_bytes: int) -> None:
         self._torch = torch
+        self._stream = torch.cuda.Stream()
+        size = _CACHES_OVERWRITTEN * max(cache_bytes, _LEAST_CACHE)
+        self._cache = torch.empty(size, dtype=torch.uint8, device="cuda")
 
     def times(self, kernel: Kernel, seconds: float, most: int) -> tuple[list[float], str]:
         """Return the times of calls, as the device's own clock has them."""
         torch = self._torch
+        outer = torch.cuda.current_stream()
+        self._stream.wait_stream(outer)  # where inputs were made
         try:
-            for _ in range(3):
-                kernel.call()
-            torch.cuda.synchronize()
-            if kernel.capturable:
-                count = _IN_A_GRAPH if self._batch(kernel.call, 1)[0] < _LONG_S else 1
-                graph = self._captured(kernel.call, count)
-                if graph is not None:
-                    found = self._between_events(graph.replay, seconds, most)
-                    return [each / count for each in found], f"cuda graph of {count}, events"
-            return self._between_events(kernel.call, seconds, most), "cuda events"
+            with torch.cuda.stream(self._stream):
+                return self._on_stream(kernel, seconds, most)
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             raise UnsupportedError("out of device memory") from error
+        finally:
+            outer.wait_stream(self._stream)
+
+    def _on_stream(self, kernel: Kernel, seconds: float, most: int) -> tuple[list[float], str]:
+        torch = self._torch
+        for _ in range(_WARM_CALLS):
+            kernel.call()
+        torch.cuda.synchronize()
+        if kernel.capturable:
+            count = _IN_A_GRAPH if self._batch(kernel.call, 1)[0] < _LONG_S else 1
+            graph = self._captured(kernel.call, count)
+            if graph is not None:
+                found = self._between_events(graph.replay, seconds, most)
+                return [each / count for each in found], f"cuda graph of {count}, events"
+        return self._between_events(kernel.call, seconds, most), "cuda events"
 
     def _captured(self, call: Call, count: int) -> Any:
         """Return a graph of *count* calls, or None where the call cannot be captured."""
         torch = self._torch
-        graph = torch.cuda.CUDAGraph()
+
+        def several() -> None:
+            for _ in range(count):
+                call()
+
         try:
-            with torch.cuda.graph(graph):
-                for _ in range(count):
-                    call()
+            graph, _ = captured(torch, self._stream, several)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError:
@@ -107,13 +147,10 @@ class _DeviceTimer:
         return graph
 
     def _between_events(self, call: Call, seconds: float, most: int) -> list[float]:
-        torch = self._torch
         first = self._batch(call, 1)[0]
         fewest = _FEWEST if first < seconds else _FEWEST_SLOW
         count = max(fewest, min(most, math.floor(seconds / max(first, 1e-6))))
-        times = self._batch(call, count)
-        torch.cuda.synchronize()
-        return times
+        return self._batch(call, count)
 
     def _batch(self, call: Call, count: int) -> list[float]:
         torch = self._torch
@@ -122,6 +159,7 @@ class _DeviceTimer:
             for _ in range(count)
         ]
         for begin, end in events:
+            self._cache.zero_()
             begin.record()
             call()
             end.record()

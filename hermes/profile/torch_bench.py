@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hermes.catalog import Device
-from hermes.profile.bench import Kernel, UnsupportedError
+from hermes.errors import InputError
+from hermes.profile.bench import DeviceLostError, Kernel, UnsupportedError
 from hermes.profile.machine import Machine
 from hermes.profile.operators import kernels_of
 from hermes.profile.operators.operands import Operands
@@ -48,13 +49,14 @@ class TorchBench:
         """
         import torch
 
+        self._torch = torch
         self.about = about
         self._machine = machine
         self._device = device
         self._seconds = point_seconds
         self._inference: Callable[[], AbstractContextManager[None]] = torch.inference_mode
-        self._timer = timer_of(torch, machine.torch_device)
-        self._power = PowerSampler(machine.kind == "gpu")
+        self._timer = timer_of(torch, machine.torch_device, machine.cache_bytes)
+        self._power = PowerSampler(machine.uuid)
         pool = max(_LEAST_POOL, min(_MOST_POOL, _POOL_OF_CACHE * machine.cache_bytes))
         if machine.kind == "gpu":
             pool = max(pool, min(_MOST_POOL, machine.memory_bytes // 16))
@@ -62,14 +64,21 @@ class TorchBench:
         self.operands = Operands(machine.torch_device, pool, folder)
 
     def peaks(self) -> Peaks:
-        """Return the datasheet's peaks, or those of a large product and a large copy."""
+        """Return the datasheet's peaks, or those of a large product and a large copy.
+
+        Raises:
+            InputError: The device can do neither.
+        """
         device = self._device
         if device is not None:
             flops = {name: 1e12 * peak for name, peak in device.peak_tflops.items()}
             host = 1e9 * device.host_bandwidth_gb_per_s
             return Peaks(flops, 1e9 * device.memory_bandwidth_gb_per_s, host)
         if self._probed is None:
-            self._probed = self._probe()
+            try:
+                self._probed = self._probe()
+            except (DeviceLostError, UnsupportedError) as error:
+                raise InputError(f"cannot be probed: {error}", "--device") from error
         return self._probed
 
     def _probe(self) -> Peaks:
@@ -98,6 +107,7 @@ class TorchBench:
             with self._inference():
                 times, method = self._timer(kernel, seconds, _MOST_RUNS)
         except RuntimeError as error:
+            self._check_alive()
             raise UnsupportedError(str(error).partition("\n")[0]) from error
         return measure(times, kernel.name, method)
 
@@ -109,9 +119,19 @@ class TorchBench:
                 times, method = self._timer(kernel, self._seconds, _MOST_RUNS)
             except (RuntimeError, NotImplementedError, AttributeError, MemoryError) as error:
                 # what a version of PyTorch or a device lacks shows in many ways
+                self._check_alive()
                 lines = str(error).splitlines()
                 raise UnsupportedError(lines[0] if lines else type(error).__name__) from error
         return times, kernel, method
+
+    def _check_alive(self) -> None:
+        """Raise where a fault left the device useless: all that follows would fail alike."""
+        if self._machine.kind != "gpu":
+            return
+        try:
+            self._torch.cuda.synchronize()
+        except RuntimeError as error:
+            raise DeviceLostError(str(error).partition("\n")[0]) from error
 
     def _fastest(self, kernels: list[Kernel]) -> Kernel:
         """Return the fastest of those that run at all."""

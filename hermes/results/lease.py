@@ -15,6 +15,7 @@ import json
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,20 @@ from hermes.results.local_place import holder_said, signature
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-__all__ = ["Lease", "LeaseTimes"]
+__all__ = ["Lease", "LeaseTimes", "store_errors"]
+
+
+@contextlib.contextmanager
+def store_errors() -> Iterator[None]:
+    """Let whatever a store's client complains of be an OSError; Azure's is sometimes none."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except pa.ArrowException as error:
+        if isinstance(error, OSError):
+            raise
+        raise OSError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +150,7 @@ class Lease:
 
     def _renew(self) -> None:
         """Look whether somebody took over; if not, show that this driver lives."""
-        with self._busy:
+        with self._busy, store_errors():
             name = self._name
             if self._lost is not None or not name:
                 return
@@ -206,7 +220,7 @@ class Lease:
             stream.write(json.dumps(self._content).encode())
 
     def _remove(self, name: str) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), store_errors():
             self._fs.delete_file(f"{self._folder}/{name}")
 
 

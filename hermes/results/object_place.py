@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from hermes.errors import HermesError, InputError, did_you_mean
 from hermes.results.files import cause_of, explained
-from hermes.results.lease import Lease, LeaseTimes
+from hermes.results.lease import Lease, LeaseTimes, store_errors
 from hermes.results.place import DRIVERS, QUARANTINE, STUDY, TRIALS
 
 if TYPE_CHECKING:
@@ -32,9 +32,11 @@ SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss")
 
 _THREADS = 16
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+_GOOGLE_TRIES_S = 20
 _HOPELESS = (
     "access_denied", "accessdenied", "forbidden", "no_such_bucket", "nosuchbucket",
     "invalid_access_key", "invalidaccesskey", "signature", "unauthorized", "credential",
+    "permission_denied", "unauthenticated", "authorizationfailure", "authenticationfailed",
 )  # fmt: skip
 
 _T = TypeVar("_T")
@@ -97,7 +99,7 @@ class ObjectPlace:
                 f"needs a bucket and a folder in it: {parts.scheme}://BUCKET/FOLDER", "--out", url
             )
         try:
-            filesystem, root = FileSystem.from_uri(url)
+            filesystem, root = FileSystem.from_uri(_patient(url))
         except (OSError, ValueError, NotImplementedError) as error:
             raise HermesError(f"cannot reach {url}: {str(error).splitlines()[0]}") from error
         return cls(url, filesystem, root)
@@ -111,7 +113,7 @@ class ObjectPlace:
 
     def claim(self) -> None:
         """Take the lease; see `Place`. There are no drafts, and folders need not be made."""
-        with explained("claim", self._url):
+        with explained("claim", self._url), store_errors():
             self._lease.take()
 
     def release(self) -> None:
@@ -210,7 +212,8 @@ class ObjectPlace:
         """Do what may be done twice, again and again while the store is out of reach."""
         for pause in self._pauses_s:
             try:
-                return action()
+                with store_errors():
+                    return action()
             except (FileNotFoundError, PermissionError):
                 raise
             except OSError as error:
@@ -218,4 +221,12 @@ class ObjectPlace:
                 if any(sign in said for sign in _HOPELESS):
                     raise
                 time.sleep(pause)
-        return action()
+        with store_errors():
+            return action()
+
+
+def _patient(url: str) -> str:
+    """Return a URL at which Google's client gives up in time: by default it tries for minutes."""
+    if not url.startswith(("gs://", "gcs://")) or "retry_limit_seconds" in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}retry_limit_seconds={_GOOGLE_TRIES_S}"

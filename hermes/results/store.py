@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,7 +89,8 @@ def _read_table(place: Place) -> pa.Table:
             names = again  # the study's driver has merged parts meanwhile
             continue
         raise HermesError(
-            f"{place.at(f'trials/{name.file}')}: {error}. `hermes sweep STUDY --out {place} "
+            f"{place.at(f'trials/{name.file}')}: {error}. `hermes sweep STUDY "
+            f"--out={shlex.quote(str(place))} "
             "--resume` sets it aside and runs its trials again; to read the rest as it is, move "
             "the file out of trials/"
         ) from error

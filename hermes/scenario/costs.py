@@ -63,7 +63,8 @@ class TableCostSpec(RooflineCosts):
 
     table: Annotated[str, Field(min_length=1)]
     """A file or a folder of measurements; relative paths start at the scenario file. Or a system of
-    the installed package aiconfigurator-core, such as `aiconfigurator:h100_sxm`."""
+    the installed package aiconfigurator-core, such as `aiconfigurator:h100_sxm`, or a device whose
+    table ships with Hermes, such as `hermes:h200-sxm`."""
 
 
 class CalibratedCostSpec(Spec):

@@ -205,6 +205,15 @@ class Engine(SchedulerState):
             more = min(more, batch.most_steps - 1)
         return 1 + decoding.steps_within(self.pool.free, more, after=1)
 
+    def blocks_due(self, steps: int) -> int:
+        """Return by how much the blocks in use rise in `steps` repetitions of the latest step."""
+        return self.decoding.blocks_needed(steps, after=1)
+
+    def blocks_freed(self, steps: int) -> int:
+        """Return the blocks that running sequences free in `steps` repetitions of a step."""
+        del steps
+        return 0
+
     def run_alone(self) -> int:
         """Take the blocks of the next decode step, if decodes are all there is and have room.
 

@@ -8,12 +8,14 @@ from typing import Any
 from hermes.catalog import device_names, find_device, find_model, model_names
 from hermes.catalog.indexes import find_index, index_names
 from hermes.catalog.media import find_medium, medium_names
+from hermes.costs.kv_groups import KvGroups
 from hermes.costs.memory import kv_bytes_per_token, weight_bytes_per_device
 from hermes.metrics import METRICS
 from hermes.scenario.scenario import Scenario
 from hermes.scenario.units import TICKS_PER_SECOND
 from hermes.sim.batching import BATCHING
 from hermes.sim.deployment import ClientPlan, Deployment, resolve
+from hermes.sim.limits import EngineLimits
 from hermes.sim.pipelines.plan import CallPlan, PipelinePlan
 from hermes.sim.queues import QUEUE_ORDERS
 from hermes.sim.registry import Registry
@@ -103,7 +105,8 @@ def _client_facts(client: ClientPlan) -> dict[str, Any]:
         "devices": _shape(client),
         "dtype": f"weights {client.dtype}, KV cache {client.kv_dtype}",
         "weights per device (GB)": round(weights / 1e9, 2),
-        "KV cache (tokens per replica)": limits.num_blocks * limits.block_size,
+        "KV cache (tokens per replica)": _cached_tokens(limits),
+        **_windows(limits.kv_groups),
         "KV bytes per token": kv_bytes_per_token(client.model, client.kv_dtype),
         "longest request (tokens)": limits.max_model_len,
         "sequences at once": limits.max_num_seqs,
@@ -113,6 +116,21 @@ def _client_facts(client: ClientPlan) -> dict[str, Any]:
         **({"LoRA adapters": client.lora.about} if client.lora else {}),
         "costs": client.costs.label,
         "USD per device hour": client.usd_per_device_hour,
+    }
+
+
+def _cached_tokens(limits: EngineLimits) -> int:
+    """Return the tokens that all layers can hold, those with a window nothing behind it."""
+    groups = limits.kv_groups
+    return limits.num_blocks // (groups.total if groups else 1) * limits.block_size
+
+
+def _windows(groups: KvGroups | None) -> dict[str, str]:
+    if groups is None:
+        return {}
+    return {
+        "KV groups of layers": f"{groups.full} full, {groups.sliding} with a window of "
+        f"{groups.window} tokens; {groups.layers} layers each"
     }
 
 

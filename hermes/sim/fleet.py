@@ -25,6 +25,7 @@ from hermes.sim.route import Route
 from hermes.sim.speculation.build import speculative_engine
 from hermes.sim.speculation.replica import SpeculativeReplica
 from hermes.sim.tiers.engine import TieredEngine
+from hermes.sim.windows.engine import WindowEngine
 from hermes.workload.streams import stream
 
 __all__ = ["Pools", "RunOptions", "build_network", "build_route", "start_replicas"]
@@ -113,6 +114,8 @@ def _engine(client: ClientPlan) -> Engine:
     if lora is not None:
         return LoraEngine(client.limits, order, lora.max_loras, lora.max_cpu_loras)
     kind = Engine if client.kv is None else TieredEngine
+    if client.limits.kv_groups is not None and not client.batching.engine_version():
+        kind = WindowEngine
     return kind(client.limits, order, client.pipeline_parallel_size)
 
 

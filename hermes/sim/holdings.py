@@ -8,7 +8,7 @@ parked here, apart from those that run.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from collections.abc import Sequence as Sequence_
 from dataclasses import dataclass
 
@@ -58,7 +58,15 @@ class Holdings:
         """Return the blocks of a sequence that is in no decode group."""
         return self.limits.blocks_for(self.slots(sequence))
 
+    def known(self, sequence: Sequence) -> list[CachedBlock]:
+        """Return the blocks of a running sequence that others may find."""
+        return sequence.held
+
     # -- what others may find -------------------------------------------------------------------
+
+    def cached_blocks(self, keys: Iterable[Hashable]) -> int:
+        """Return how many blocks of a prompt, given by their keys from its start, are cached."""
+        return len(self.pool.find(keys))
 
     def cached_head(self, sequence: Sequence) -> list[CachedBlock]:
         """Return the cached blocks a waiting sequence could start from; its last token is never."""

@@ -121,6 +121,11 @@ class BlockPool:
             found.append(blocks[0])
         return found
 
+    def get(self, key: Hashable) -> CachedBlock | None:
+        """Return the cached block of a key, the one known longest; None where there is none."""
+        blocks = self._index.get(key)
+        return blocks[0] if blocks else None
+
     def enter(self, key: Hashable) -> CachedBlock:
         """Make a block just filled, and in use, known by its key."""
         block = CachedBlock(key)

@@ -30,10 +30,7 @@ def audit(engine: SchedulerState) -> None:
         "decoding sequences": (len(decoding), sum(lane.decoding.size for lane in lanes)),
         "decode context": (context, sum(lane.decoding.context for lane in lanes)),
         "blocks awaited": (
-            sum(
-                limits.blocks_for(sequence.target) - limits.blocks_for(sequence.loaded)
-                for sequence in engine.waiting
-            ),
+            sum(engine.awaited_blocks(sequence) for sequence in engine.waiting),
             engine.queued_blocks,
         ),
         "tokens awaited": (
@@ -56,8 +53,9 @@ def _blocks_held(engine: SchedulerState) -> int:
     shared = []
     for lane in engine.lanes:
         for sequence in lane.running:
-            own += engine.blocks_held(lane, sequence) - len(sequence.held)
-            shared += sequence.held
+            known = engine.holdings.known(sequence)
+            own += engine.blocks_held(lane, sequence) - len(known)
+            shared += known
     for parked in engine.holdings.parked.values():
         own += engine.limits.blocks_for(parked.slots) - len(parked.held)
         shared += parked.held

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["EngineLimits"]
+from hermes.costs.kv_groups import KvGroups
+
+__all__ = ["EngineLimits", "most_window_blocks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,9 @@ class EngineLimits:
     lookahead: int = 0  # KV slots of each sequence past the tokens of a step, where drafts are made
     uniform_drafts: bool = True  # a decode verifies all its drafts, however little budget is left
 
+    kv_groups: KvGroups | None = None  # None: every layer keeps the KV of all tokens
+    window_blocks: int = 0  # most that a sequence holds in a group of layers with a window
+
     @property
     def decode_tokens(self) -> int:
         """Tokens that a decode step computes of each sequence."""
@@ -34,3 +39,22 @@ class EngineLimits:
     def blocks_for(self, tokens: int) -> int:
         """Return the blocks that hold `tokens` tokens."""
         return -(-tokens // self.block_size)
+
+    def most_blocks(self, tokens: int) -> int:
+        """Return the most blocks that a sequence of `tokens` tokens ever holds at once."""
+        blocks, groups = -(-tokens // self.block_size), self.kv_groups
+        if groups is None:
+            return blocks
+        return groups.full * blocks + groups.sliding * min(blocks, self.window_blocks)
+
+
+def most_window_blocks(window: int, in_flight_tokens: int, max_model_len: int, size: int) -> int:
+    """Return the most blocks a sequence holds in a group of layers with a window, as vLLM does.
+
+    Args:
+        window: Tokens of the window.
+        in_flight_tokens: Most that batches in flight compute together.
+        max_model_len: Longest context.
+        size: Tokens of a block.
+    """
+    return -(-min(window - 1 + in_flight_tokens, max_model_len) // size) + 1

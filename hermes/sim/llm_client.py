@@ -36,6 +36,7 @@ from hermes.sim.speculation.plan import (
 )
 from hermes.sim.tiers.client import plan_kv_use
 from hermes.sim.tiers.plan import KvUse
+from hermes.sim.windows.plan import longest_context, plan_groups, window_blocks
 
 __all__ = ["ClientPlan", "plan_client"]
 
@@ -254,6 +255,7 @@ def _limits(  # noqa: PLR0913, PLR0917 - what shares the memory of a device
     draft: DraftModel | None,
     lora: LoraPlan | None,
 ) -> EngineLimits:
+    groups = plan_groups(spec, model)
     if spec.num_gpu_blocks_override is not None:
         blocks = spec.num_gpu_blocks_override
     else:
@@ -267,6 +269,7 @@ def _limits(  # noqa: PLR0913, PLR0917 - what shares the memory of a device
             spec.gpu_memory_utilization,
             spec.pipeline_parallel_size,
             spec.data_parallel_size,
+            groups,
         )
         if draft is not None:
             blocks = draft.blocks_beside(blocks, kv_bytes, spec.block_size)
@@ -274,6 +277,8 @@ def _limits(  # noqa: PLR0913, PLR0917 - what shares the memory of a device
             blocks = lora.blocks_beside(blocks, kv_bytes * spec.block_size)
     usable = blocks - 1  # vLLM keeps one as the null block
     capacity = usable * spec.block_size
+    if groups is not None:
+        capacity = longest_context(groups, usable, spec)
     longest = min(model.max_position_embeddings or capacity, capacity)
     if spec.max_model_len is not None:
         if spec.max_model_len > capacity:
@@ -295,5 +300,7 @@ def _limits(  # noqa: PLR0913, PLR0917 - what shares the memory of a device
         reserve_full_prompt=spec.scheduler_reserve_full_isl,
         enable_prefix_caching=spec.enable_prefix_caching,
         swap_blocks=int(spec.swap_space_gb * 1e9 / (kv_bytes * spec.block_size)),
+        kv_groups=groups,
+        window_blocks=window_blocks(groups, spec, longest) if groups else 0,
         **draft_limits(spec.speculative_config),
     )

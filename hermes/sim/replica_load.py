@@ -40,7 +40,8 @@ class ReplicaLoad(GapLog):
 
         Counts the steps that ended before `now`, so it does not depend on how steps are grouped.
         """
-        blocks = self.least_committed_blocks()
+        engine = self.engine
+        blocks = engine.limits.num_blocks - engine.pool.free + engine.queued_blocks
         if self._block_steps > 1:
             blocks += self._blocks_due(now)
         return blocks
@@ -48,7 +49,10 @@ class ReplicaLoad(GapLog):
     def least_committed_blocks(self) -> int:
         """Committed blocks without those taken by steps that passed unnoticed: a lower bound."""
         engine = self.engine
-        return engine.limits.num_blocks - engine.pool.free + engine.queued_blocks
+        blocks = engine.limits.num_blocks - engine.pool.free + engine.queued_blocks
+        if engine.limits.kv_groups is not None and self._block_steps > 1:
+            blocks -= engine.blocks_freed(self._block_steps - 1) + max(0, self._early_blocks)
+        return blocks
 
     def running_decodes(self) -> int:
         """Requests that decode, or will from the next step on."""
@@ -69,11 +73,10 @@ class ReplicaLoad(GapLog):
 
         Evicts first what the steps that passed unnoticed have evicted.
         """
-        pool = self.engine.pool
-        if not pool.caching:
+        if not self.engine.pool.caching:
             return 0
         self._settle_blocks(now)
-        return len(pool.find(keys))
+        return self.engine.holdings.cached_blocks(keys)
 
     def _settle_blocks(self, now: int) -> None:
         """Take the blocks of the steps that ended before `now`, not only when the block ends."""
@@ -93,7 +96,7 @@ class ReplicaLoad(GapLog):
         done = self._steps_before(now)
         if done == 1:
             return 0
-        return self.engine.decoding.blocks_needed(done - 1, after=1) - self._early_blocks
+        return self.engine.blocks_due(done - 1) - self._early_blocks
 
     def _gained(self, now: int) -> int:
         """Return the tokens decoded in steps that passed unnoticed, and in the one under way.

@@ -144,7 +144,7 @@ class SchedulerState:
         """Return why a request can never be served here, or an empty string."""
         if prompt_tokens + output_tokens > self.limits.max_model_len:
             return "exceeds_max_model_len"
-        if self.limits.blocks_for(prompt_tokens + output_tokens - 1) > self.limits.num_blocks:
+        if self.limits.most_blocks(prompt_tokens + output_tokens - 1) > self.limits.num_blocks:
             return "exceeds_kv_cache"
         return ""
 
@@ -184,6 +184,10 @@ class SchedulerState:
         if sequence in lane.prefilling:
             return self.holdings.blocks_of(sequence)
         return self.limits.blocks_for(self._decode_slots(lane, sequence))
+
+    def awaited_blocks(self, sequence: Sequence) -> int:
+        """Return the KV blocks that a waiting sequence will take, as far as is known."""
+        return self.limits.blocks_for(sequence.target) - self.limits.blocks_for(sequence.loaded)
 
     def _decode_slots(self, lane: Lane, sequence: Sequence) -> int:
         """Return the tokens that a decoding sequence has blocks for."""

@@ -68,6 +68,7 @@ class Sequence:
         "route",
         "routed",
         "scheduled",
+        "slid",
         "slots",
         "stall_ticks",
         "swapped",
@@ -101,6 +102,7 @@ class Sequence:
         self.remote = 0  # tokens whose KV is to come from another replica
         self.granted = 0  # tokens it was given in the step being formed
         self.slots = 0  # tokens it has KV blocks for, where those are more than it holds
+        self.slid = 0  # its leading blocks that windows have left behind, in each of their groups
         self.held: list[CachedBlock] = []  # its leading blocks that others may find
         self.swapped = 0  # tokens whose KV waits in host memory
         self.loaded = 0  # tokens whose KV came from a tier while it waits

@@ -53,7 +53,8 @@ def _warm(
     replica.warm_tiers(prompts)
     if not limits.enable_prefix_caching:
         return
-    for keys in _latest(prompts, limits.num_blocks):
+    groups = limits.kv_groups.total if limits.kv_groups else 1
+    for keys in _latest(prompts, limits.num_blocks // groups):
         replica.engine.holdings.warm(keys)
 
 

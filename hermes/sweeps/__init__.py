@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hermes.sweeps.allowance import require_allowed
 from hermes.sweeps.confirm import Confirmation, confirm_trial
 from hermes.sweeps.explain import explain_study, study_schema
 from hermes.sweeps.find import find_study, study_names
@@ -20,6 +21,7 @@ __all__ = [
     "explain_study",
     "find_study",
     "load_study",
+    "require_allowed",
     "run_study",
     "study_names",
     "study_schema",

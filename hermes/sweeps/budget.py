@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hermes.errors import InputError
+from hermes.sweeps.sampler_spec import SamplerSpec
 from hermes.sweeps.samplers import DEFAULT_TRIALS
-from hermes.sweeps.spec import SamplerSpec
 from hermes.sweeps.study import Study
 
 __all__ = ["budget_of", "check_grid", "most_trials"]

@@ -9,7 +9,7 @@ from hermes.scenario.loading import build_scenario
 from hermes.scenario.overrides import apply_overrides
 from hermes.sim.explain import explain
 from hermes.sweeps.budget import budget_of, check_grid, most_trials
-from hermes.sweeps.dimension import Bundle, Choices
+from hermes.sweeps.choices import Bundle, Choices
 from hermes.sweeps.samplers import choose_sampler
 from hermes.sweeps.spec import StudySpec
 from hermes.sweeps.study import Study

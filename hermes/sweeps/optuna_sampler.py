@@ -13,9 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hermes.errors import InputError
+from hermes.sweeps.sampler_spec import SamplerSpec
 from hermes.sweeps.samplers import Finished, Outcome, Proposal, missing_for
 from hermes.sweeps.space import Point, Space
-from hermes.sweeps.spec import SamplerSpec
 from hermes.workload.streams import stream
 
 if TYPE_CHECKING:

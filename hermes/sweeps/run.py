@@ -30,6 +30,7 @@ from hermes.sweeps.loop import Pace, Past, StudyLoop, finished_trials
 from hermes.sweeps.mirror import Mirror
 from hermes.sweeps.optuna_sampler import OptunaSampler, require_installed
 from hermes.sweeps.progress import open_progress
+from hermes.sweeps.sampler_spec import SamplerSpec
 from hermes.sweeps.samplers import (
     Finished,
     Sampler,
@@ -40,7 +41,6 @@ from hermes.sweeps.samplers import (
     random_sampler,
 )
 from hermes.sweeps.short_runs import ShortRuns, Target
-from hermes.sweeps.spec import SamplerSpec
 from hermes.sweeps.study import Study
 from hermes.sweeps.warm_start import warm_start
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hermes.sweeps.halton import Halton
+from hermes.sweeps.sampler_spec import SamplerSpec
 from hermes.sweeps.space import LARGEST_GRID, Point, Space
-from hermes.sweeps.spec import SamplerSpec, StudySpec
+from hermes.sweeps.spec import StudySpec
 
 __all__ = [
     "DEFAULT_TRIALS",

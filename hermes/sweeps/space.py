@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from hermes.errors import InputError
 from hermes.results import parameter_column
-from hermes.sweeps.dimension import Bundle, Choices, FloatRange, IntRange, Parameter
+from hermes.sweeps.choices import Bundle, Choices
+from hermes.sweeps.conditional import Parameter
+from hermes.sweeps.ranges import FloatRange, IntRange
 from hermes.workload.streams import stream
 
 if TYPE_CHECKING:

@@ -14,9 +14,11 @@ from hermes.scenario.loading import build_scenario, validate
 from hermes.scenario.overrides import apply_overrides, parse_override
 from hermes.scenario.yaml import read_yaml
 from hermes.sweeps.candidate import CandidateBuilder
-from hermes.sweeps.dimension import Bundle, Dimension, FloatRange, IntRange
+from hermes.sweeps.choices import Bundle
+from hermes.sweeps.dimension import Dimension
 from hermes.sweeps.find import find_study
 from hermes.sweeps.key import digest
+from hermes.sweeps.ranges import FloatRange, IntRange
 from hermes.sweeps.space import Point, Space
 from hermes.sweeps.spec import StudySpec
 from hermes.workload import build_workload

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hermes.results import read_trials
+from tests.cluster.heads import stop_all_of
 from tests.sweeps.small_study import digest, loaded, run_here, written
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -113,19 +113,8 @@ def drive(folder: Path, out: Path, fault: str) -> subprocess.CompletedProcess[st
     try:
         said, complained = driver.communicate(timeout=400)
     finally:
-        _stop_all_of(scratch)
+        stop_all_of(scratch)
     return subprocess.CompletedProcess(driver.args, driver.returncode, said, complained)
-
-
-def _stop_all_of(scratch: str) -> None:
-    """End the processes that were started with this cluster's folder, and no others."""
-    for entry in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            ours = f"RAY_TMPDIR={scratch}".encode() in entry.read_bytes().split(b"\0")
-            if ours and int(entry.parent.name) != os.getpid():
-                os.kill(int(entry.parent.name), signal.SIGKILL)
-        except (OSError, ProcessLookupError):
-            continue
 
 
 @pytest.mark.parametrize("fault", ["none", "remove", "freeze", "flap"])

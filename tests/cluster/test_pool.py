@@ -104,6 +104,7 @@ def test_the_session_of_others_is_left_running(ray_session):
     assert ray.is_initialized()
 
 
+@pytest.mark.slow
 def test_a_trial_that_eats_memory_is_stopped_and_its_neighbours_are_not(ray_session, tmp_path):
     space = {BATCHING: ["chunked", POLICY + "EatsMemory"], "clients.chat.replicas": [1, 2]}
     study = loaded(tmp_path, space=space, trial_memory_gib=0.5)
@@ -112,6 +113,7 @@ def test_a_trial_that_eats_memory_is_stopped_and_its_neighbours_are_not(ray_sess
     assert set(read_trials(tmp_path / "out")["error_type"].dropna()) == {"OutOfMemoryError"}
 
 
+@pytest.mark.slow
 def test_a_study_reports_what_ray_workers_could_not(ray_session, tmp_path):
     space = {BATCHING: ["chunked", POLICY + "Dies"], "clients.chat.replicas": [1, 2]}
     outcome = run_here(loaded(tmp_path, space=space), tmp_path / "out", workers=2)

@@ -6,9 +6,10 @@ import os
 
 import pytest
 
-from hermes.cluster import RaySession
+from hermes.cluster import RaySession, Trial, TrialPool, TrialSetup
 from hermes.cluster.session import _marked, remove_abandoned
 from hermes.errors import HermesError, InputError
+from tests.sweeps.small_study import STUDY
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:99999"])
@@ -43,9 +44,19 @@ def test_the_folders_of_killed_drivers_are_removed_and_no_others(tmp_path):
 @pytest.mark.ray
 def test_workers_run_the_same_hermes_as_the_driver(ray_session, monkeypatch):
     assert RaySession.start(address="auto").cpus == ray_session.cpus
-    monkeypatch.setattr("hermes.cluster.session.__version__", "9.9.9")
+    monkeypatch.setattr("hermes.cluster.versions.__version__", "9.9.9")
     with pytest.raises(InputError, match=r"workers run Hermes .*, this driver Hermes 9\.9\.9"):
         RaySession.start(address="auto")
+
+
+@pytest.mark.ray
+def test_a_worker_that_joined_later_with_another_hermes_ends_the_study(ray_session, monkeypatch):
+    monkeypatch.setattr("hermes.cluster.pool.versions", lambda: "Hermes 9.9.9 on Python 3.11")
+    pool = TrialPool(ray_session, TrialSetup(STUDY["scenario"]))
+    pool.submit([Trial(0, "key", {}, 0)])
+    with pytest.raises(HermesError, match=r"runs Hermes .*, this driver Hermes 9\.9\.9"):
+        pool.wait(60.0)
+    pool.close()
 
 
 @pytest.mark.ray

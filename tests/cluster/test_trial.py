@@ -13,6 +13,7 @@ from hermes.cluster.data import digest_of, with_content
 from hermes.cluster.time_limit import OutOfTimeError, time_limit
 from hermes.metrics import METRICS
 from hermes.sim import simulate
+from tests.sweeps.misbehaving import ODD_ERRORS
 from tests.sweeps.small_study import STUDY
 
 SCENARIO = STUDY["scenario"]
@@ -62,6 +63,15 @@ def test_whatever_goes_wrong_is_in_the_row(overrides, status, error_type):
     assert (row["status"], row["error_type"]) == (status, error_type)
     assert 0 < len(row["error"]) <= 1010
     assert row["trial_seconds"] >= 0
+
+
+@pytest.mark.parametrize("name", list(ODD_ERRORS))
+def test_whatever_is_raised_is_in_the_row(monkeypatch, name):
+    monkeypatch.setenv("HERMES_TEST_ERROR", name)
+    row = row_of({BATCHING: POLICY + "RaisesOddly"})
+    assert (row["status"], row["error_type"]) == ("failed", name)
+    assert len(row["error"]) <= 1010
+    row["error"].encode("utf-8")
 
 
 def test_a_trial_that_eats_memory_is_a_row_and_the_next_one_runs():

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from hermes.costs.kv_groups import KvGroups
 from hermes.errors import InputError
 from hermes.scenario.loading import build_scenario
-from hermes.sim.deployment import resolve
+from hermes.sim.deployment import Deployment, resolve
 from hermes.sim.engine import Engine
 from hermes.sim.lane import Batch
+from hermes.sim.limits import most_window_blocks
 from hermes.sim.replica import Replica
 from hermes.sim.sequence import Sequence
 from hermes.sim.simulation import simulate_deployment
@@ -41,6 +43,10 @@ _INSTANT: dict[str, Any] = {
 """A device that adapters are loaded onto in no time: recordings know no loads."""
 
 
+GROUPS = "kv_groups"
+"""Groups of layers (full, with a window, its tokens); in a scenario the model has them."""
+
+
 @dataclass
 class Replay:
     """What Hermes did, in ticks: each step's start and tokens by request, and what came of it.
@@ -58,7 +64,13 @@ class Replay:
 def scenario_mapping(recording: Recording, folder: Path, batching: str) -> dict[str, Any]:
     """Return the scenario of a recording; its trace is written to `folder`."""
     case = recording.case
-    options = {NAMES.get(name, name): value for name, value in case.options.items() if name != ROLE}
+    options = {
+        NAMES.get(name, name): value
+        for name, value in case.options.items()
+        if name not in {ROLE, GROUPS}
+    }
+    if case.options.get(GROUPS):
+        del options["max_model_len"]  # more than one group could hold; set with the groups
     drafts = options.pop("num_speculative_tokens")
     if drafts:
         options["speculative_config"] = {
@@ -98,7 +110,7 @@ def replay(
 ) -> Replay:
     """Run a recording's scenario; batches are noted one by one when nothing is fast-forwarded."""
     scenario = build_scenario(scenario_mapping(recording, folder, batching))
-    deployment = resolve(scenario, folder)
+    deployment = _with_groups(resolve(scenario, folder), recording)
     workload = build_workload(scenario.workload, tuple(scenario.pipelines), scenario.seed, folder)
     workload = _with_more_columns(workload, recording)
     outcome = Replay()
@@ -126,6 +138,25 @@ def replay(
     outcome.last_token = columns.last_token.tolist()
     outcome.preemptions = columns.preemptions.tolist()
     return outcome
+
+
+def _with_groups(deployment: Deployment, recording: Recording) -> Deployment:
+    """Return a deployment whose model has the recorded groups of layers."""
+    options = recording.case.options
+    if not options.get(GROUPS):
+        return deployment
+    full, sliding, window = options[GROUPS]
+    client = deployment.clients[0]
+    most = most_window_blocks(
+        window, options["max_num_batched_tokens"], options["max_model_len"], options["block_size"]
+    )
+    limits = replace(
+        client.limits,
+        kv_groups=KvGroups(full, sliding, window, layers=1),
+        window_blocks=most,
+        max_model_len=options["max_model_len"],
+    )
+    return replace(deployment, clients=(replace(client, limits=limits),))
 
 
 class PlannedAcceptance:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.conformance.agreement import DIFFERS, EXACT, NOT_YET, read_agreement
 from tests.conformance.compare import difference
-from tests.conformance.record.cases import CASES
+from tests.conformance.record.window_cases import CASES
 from tests.conformance.recording import FOLDER, Recording
 
 AGREEMENT = read_agreement()

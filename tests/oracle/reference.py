@@ -134,9 +134,16 @@ class ReferenceReplica:
             return False
         request.blocks += self.pool.take(max(0, needed))
         # what is computed in this step becomes known at once, but for tokens not yet sampled
-        for index in range(min(request.computed + tokens, request.known_tokens) // self.block_size):
-            self.pool.name(request.blocks[index], request.key(index))
+        self.name_blocks(request, min(request.computed + tokens, request.known_tokens))
         return True
+
+    def name_blocks(self, request: Request, tokens: int) -> None:
+        for index in range(tokens // self.block_size):
+            self.pool.name(request.blocks[index], request.key(index))
+
+    def release(self, request: Request) -> None:
+        self.pool.release(request.blocks)
+        request.blocks = []
 
     def slots(self, tokens: int) -> int:
         longest = self.limits.max_model_len
@@ -212,8 +219,7 @@ class ReferenceReplica:
             self.host_blocks -= blocks
             self.moved += victim.computed
             victim.swapped = victim.computed
-        self.pool.release(victim.blocks)
-        victim.blocks = []
+        self.release(victim)
         victim.computed = 0
         victim.decoding = False
         victim.preemptions += 1
@@ -460,8 +466,7 @@ class ReferenceReplica:
                 request.computed += gained
                 request.generated += gained
                 request.token_times += [now] * gained
-                for index in range(request.computed // self.block_size):
-                    self.pool.name(request.blocks[index], request.key(index))
+                self.name_blocks(request, request.computed)
             else:
                 request.computed += tokens - request.padding
                 request.padding = 0
@@ -474,7 +479,7 @@ class ReferenceReplica:
         finished.sort(key=self.running.index)
         for request in finished:
             self.running.remove(request)
-            self.pool.release(request.blocks)
+            self.release(request)
             request.running = False
         sampled = any(request.computed == request.known_tokens - 1 for request, _ in self.batch)
         self.barren_steps = 0 if sampled else self.barren_steps + 1
@@ -499,7 +504,7 @@ def shortest_queue() -> Router:
 
 
 def least_loaded() -> Router:
-    return lambda replicas: min(replicas, key=ReferenceReplica.committed_blocks)
+    return lambda replicas: min(replicas, key=lambda r: r.committed_blocks())
 
 
 ROUTERS = {

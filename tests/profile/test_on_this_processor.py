@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from hermes.cli import _run
+from hermes.costs.tables import packaged
 from hermes.profile import Request, profile
 from hermes.profile.reach import Reach
 from hermes.scenario.loading import load_scenario
 from hermes.sim import simulate
+from tests.profile.test_publish import copy_data
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (the extra [profile])")
 
@@ -32,6 +34,15 @@ CONFIG = {
     "tie_word_embeddings": False,
     "torch_dtype": "bfloat16",
 }
+EXPERTS = CONFIG | {
+    "model_type": "qwen3_moe",
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "num_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+    "first_k_dense_replace": 1,
+    "n_shared_experts": 1,
+}
 REACH = Reach("cpu", ("bf16",), 16, 64, 4, 1e9, 1e3, copy_bytes=2**17, point_seconds=0.0)
 
 
@@ -48,18 +59,22 @@ def done(tmp_path_factory, one_thread) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("profile")
     (folder / "tiny").mkdir()
     (folder / "tiny" / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "experts").mkdir()
+    (folder / "experts" / "config.json").write_text(json.dumps(EXPERTS))
     request = Request(
         out=folder / "out",
         device="cpu",
         device_name="tiny-cpu",
         minutes=10,
-        operators=("linear", "attention", "elementwise", "sampling", "copies", "storage"),
-        models=(str(folder / "tiny" / "config.json"),),
+        operators=(
+            *("linear", "attention", "elementwise", "experts", "sampling", "copies", "storage"),
+        ),
+        models=tuple(str(folder / name / "config.json") for name in ("tiny", "experts")),
         quiet=True,
         reach=REACH,
     )
     assert profile(request)["left for --resume"] == 0
-    checked = replace(request, resume=True, everything=True, minutes=0.01)
+    checked = replace(request, resume=True, everything=True, minutes=1.0)
     return folder / "out", profile(checked)
 
 
@@ -89,12 +104,47 @@ def test_the_processor_is_a_device_that_a_scenario_names(done):
     assert block["peak_tflops"]["bf16"] > 0
 
 
-def test_whole_steps_of_every_kind_are_compared_with_their_operators(done):
+def test_a_profile_becomes_the_package_s_own_data(done, tmp_path, monkeypatch):
+    """What someone with a GPU does to ship its table, done with the processor's."""
+    folder, _ = done
+    data = copy_data(tmp_path)
+    assert _run(["profile", "--out", str(folder), "--publish", str(data)]) == 0
+    assert (data / "tables" / "tiny-cpu.parquet").stat().st_size < 4 * 2**20
+    monkeypatch.setattr(packaged, "packaged_folder", lambda: data / "tables")
+    own, shipped = (
+        simulate(
+            load_scenario(
+                folder / "scenario.yaml",
+                ["workload.limit.requests=5", f"clients.chat.costs.table={table}"],
+            ),
+            folder,
+        )
+        for table in ("table.csv", "hermes:tiny-cpu")
+    )
+    assert shipped.summary == own.summary
+    assert shipped.cost_model.startswith("table tiny-cpu.parquet: ")
+
+
+@pytest.mark.parametrize("which", ["whole steps", "whole steps with experts"])
+def test_whole_steps_of_every_kind_are_compared_with_their_operators(done, which):
     folder, facts = done
+    model = facts[which]["model"].partition(",")[0]
     steps = json.loads((folder / "steps.json").read_text())["steps"]
-    assert {step["kind"] for step in steps} == {"decode", "prefill", "mixed"}
-    assert all(step["measured_us"] > 0 and step["operators_us"] > 0 for step in steps)
-    assert facts["whole steps"]["step_overhead_us"] >= 0
+    own = [step for step in steps if step["model"] == model]
+    assert {step["kind"] for step in own} == {"decode", "prefill", "mixed"}
+    assert all(step["measured_us"] > 0 and step["operators_us"] > 0 for step in own)
+    assert facts[which]["step_overhead_us"] >= 0
+    assert set(facts[which]["median error"]) == {"decode", "prefill", "mixed"}
+
+
+def test_everything_that_is_claimed_of_a_profile_is_in_its_facts(done):
+    """Roofline as it is, fitted, table on points left out, operator sums, the served trace."""
+    _, facts = done
+    assert "linear" in facts["roofline as it is, median error"]
+    assert "linear" in facts["table on points left out, median error"]
+    assert "whole steps" in facts
+    assert facts["serving"]["requests"] >= 5
+    assert facts["seconds"] > 0
 
 
 def test_a_trace_is_served_and_simulated(done):
@@ -124,20 +174,24 @@ def test_it_is_continued_without_measuring_anything_twice(done):
     assert len(keys) == len(set(keys))
 
 
+def make_decoder(folder: Path, config: dict[str, Any] = CONFIG) -> Any:
+    from hermes.catalog import find_model
+    from hermes.profile.decoder import Decoder, compact
+    from hermes.profile.operators.operands import Operands
+
+    (folder / "config.json").write_text(json.dumps(config))
+    model = compact(find_model(str(folder / "config.json")), 1e9, 8)
+    return Decoder(model, Operands("cpu", 2**20, folder), 4, 32)
+
+
 class TestDecoder:
-    def decoder(self, folder: Path) -> Any:
-        from hermes.catalog import find_model
-        from hermes.profile.decoder import Decoder, compact
-        from hermes.profile.operators.operands import Operands
+    @pytest.fixture(params=["dense", "experts"])
+    def decoder(self, request, tmp_path) -> Any:
+        return make_decoder(tmp_path, EXPERTS if request.param == "experts" else CONFIG)
 
-        (folder / "config.json").write_text(json.dumps(CONFIG))
-        model = compact(find_model(str(folder / "config.json")), 1e9, 8)
-        return Decoder(model, Operands("cpu", 2**20, folder), 4, 32)
-
-    def test_chunks_and_decodes_give_the_tokens_of_a_whole_prompt(self, tmp_path):
+    def test_chunks_and_decodes_give_the_tokens_of_a_whole_prompt(self, decoder):
         from hermes.profile.decoder import Chunk
 
-        decoder = self.decoder(tmp_path)
         tokens = torch.arange(9) * 7 % 256
         with torch.inference_mode():
             whole = decoder.prepared([Chunk(2, 0, 9)], 0, 1)(tokens, torch.arange(9))
@@ -147,10 +201,9 @@ class TestDecoder:
             last = decoder.prepared([], 1, 9)(tokens[8:], torch.tensor([8]))
         assert whole.tolist() == last.tolist()
 
-    def test_a_moved_sequence_goes_on_as_it_was(self, tmp_path):
+    def test_a_moved_sequence_goes_on_as_it_was(self, decoder):
         from hermes.profile.decoder import Chunk
 
-        decoder = self.decoder(tmp_path)
         tokens, places = torch.arange(8), torch.arange(8)
         with torch.inference_mode():
             decoder.prepared([Chunk(0, 0, 8)], 0, 1)(tokens, places)
@@ -164,7 +217,7 @@ class TestDecoder:
 def test_serving_answers_every_request_in_order_of_its_own_times(tmp_path, one_thread):
     from hermes.profile.serving import Arrival, ServingLoop, serve
 
-    decoder = TestDecoder().decoder(tmp_path)
+    decoder = make_decoder(tmp_path)
     trace = [Arrival(0.001 * place, 5 + place, 3) for place in range(6)]
     with torch.inference_mode():
         served = serve(ServingLoop(decoder, 2, 8), trace)
@@ -203,9 +256,23 @@ def test_collectives_between_two_processes(tmp_path):
     from hermes.profile.collectives import collective_points, measure_collectives
 
     points = collective_points(2, 2**13)
-    found = measure_collectives("cpu", points, 20.0, tmp_path)
+    found, problem = measure_collectives("cpu", points, 60.0, tmp_path)
+    assert problem == ""
     assert [each for each, _ in found] == points
     assert all(measured.seconds > 0 for _, measured in found)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_group_that_fails_or_hangs_is_said_and_ends(tmp_path):
+    from hermes.profile.collectives import collective_points, measure_collectives
+
+    points = collective_points(2, 2**13)
+    found, problem = measure_collectives("cpu", points, 0.2, tmp_path)
+    assert (found, problem) == ([], "2 devices did not end in 0 s")
+    found, problem = measure_collectives("gpu", points, 60.0, tmp_path)  # there is no NCCL
+    assert found == []
+    assert "cuda" in problem.lower()
 
 
 def test_the_roofline_is_fitted_on_what_was_measured(done):

@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,13 +44,13 @@ def session(
     return journal, outcome
 
 
-def test_every_operator_of_the_table_but_collectives_is_measured(tmp_path):
+def test_every_operator_of_the_table_but_collectives_and_latent_attention_is_measured(tmp_path):
     journal, outcome = session(tmp_path, FakeBench())
     collectives = {"allreduce", "alltoall", "send_recv"}
     gpu_only = {"host_to_device", "device_to_host"}
-    assert {entry["operator"] for entry in journal.entries} == set(OPERATORS) - collectives - (
-        gpu_only
-    )
+    latent = {"mla_prefill", "mla_decode"}  # modules of other kernels, which others' tables hold
+    left_out = collectives | gpu_only | latent
+    assert {entry["operator"] for entry in journal.entries} == set(OPERATORS) - left_out
     assert outcome.left == outcome.failed == outcome.refused == 0
     assert outcome.measured == len(journal.entries)
 
@@ -127,6 +128,34 @@ def test_an_interrupted_session_keeps_what_it_has(tmp_path):
     journal, outcome = session(tmp_path, FakeBench(odd), names=("linear",))
     assert outcome.interrupted
     assert outcome.measured == len(journal.entries) > 0
+
+
+class TestProgress:
+    def session(self, folder: Path, progress: Any) -> int:
+        journal = Journal(folder / "points.jsonl", ABOUT, False)
+        families = plan_families(("copies",), [QWEN], REACH, PEAKS)
+        run_session(FakeBench(), families, journal, 1e9, progress)
+        return len(journal.entries)
+
+    def test_lines_say_how_far_it_is_but_not_more_often_than_they_are_read(self, tmp_path, capsys):
+        points = self.session(tmp_path, open_progress(quiet=False))  # no terminal here
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1
+        assert lines[0].startswith(f"1/{points} points, 0 of 1000000000 s: device_to_device int8")
+
+    def test_a_terminal_gets_a_bar(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+        progress = open_progress(quiet=False)
+        points = self.session(tmp_path, progress)
+        progress.say("whole steps")
+        progress.close()
+        shown = capsys.readouterr().err
+        assert f"{points}/{points} points" in shown
+        assert "whole steps" in shown
+
+    def test_quiet_says_nothing(self, tmp_path, capsys):
+        self.session(tmp_path, open_progress(quiet=True))
+        assert capsys.readouterr().err == ""
 
 
 class TestJournal:

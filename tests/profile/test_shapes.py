@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hermes.catalog import find_device, find_model
+from hermes.costs.chip import touched_experts
 from hermes.costs.operators import pass_operators
 from hermes.costs.tables.own import attention_shape
-from hermes.errors import UnknownNameError
+from hermes.errors import InputError, UnknownNameError
+from hermes.profile.decoder import compact, holds_experts
 from hermes.profile.families import plan_families
 from hermes.profile.machine import Machine, catalog_device, scenario_name
 from hermes.profile.operators.experts import expert_loads
@@ -66,14 +70,25 @@ def test_an_unknown_family_is_named():
 @given(st.integers(1, 300), st.integers(1, 8), st.integers(8, 64), st.booleans())
 def test_routing_loses_no_token_and_gives_no_expert_one_twice(tokens, top_k, experts, skewed):
     loads = expert_loads(tokens, top_k, experts, skewed)
+    assert len(loads) == experts
     assert sum(loads) == tokens * top_k
     assert max(loads) <= tokens
-    assert loads == sorted(loads, reverse=True) or not skewed
+    assert loads == expert_loads(tokens, top_k, experts, skewed)
+    assert skewed or max(loads) - min(loads) <= 1
 
 
 def test_skewed_routing_is_skewed():
-    assert expert_loads(256, 2, 8, True)[0] > 2 * 64
+    loads = expert_loads(4096, 2, 8, True)
+    assert loads[0] > 1.7 * 1024
+    assert loads[-1] < 0.7 * 1024
     assert expert_loads(256, 2, 8, False) == [64] * 8
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 4, 8, 16, 32])
+def test_few_tokens_touch_as_many_experts_as_they_would(tokens):
+    """As many as tokens that choose by chance do, somewhat fewer for the skew."""
+    touched = sum(load > 0 for load in expert_loads(tokens, 8, 128, True))
+    assert 0.7 <= touched / touched_experts(128, 8, tokens) <= 1.05
 
 
 @pytest.mark.parametrize(
@@ -105,8 +120,27 @@ def test_a_trace_is_drawn_from_its_seed():
     assert min(each.output_tokens for each in trace) >= 8
 
 
-def test_a_compact_model_is_read_back_as_it_was_written(tmp_path):
-    write_config(tmp_path / "decoder" / "config.json", LLAMA)
+SHARED = replace(
+    MIXTRAL,
+    first_k_dense_replace=1,
+    moe_layer_step=2,
+    num_shared_experts=2,
+    shared_intermediate_size=2048,
+)
+
+
+@pytest.mark.parametrize("model", [LLAMA, MIXTRAL, find_model("qwen3-30b-a3b"), SHARED])
+def test_a_compact_model_is_read_back_as_it_was_written(model, tmp_path):
+    model = compact(model, 50e9, 6)
+    write_config(tmp_path / "decoder" / "config.json", model)
     found = find_model("decoder/config.json", tmp_path)
-    for name in ("num_hidden_layers", "hidden_size", "head_dim", "vocab_size", "total_parameters"):
-        assert getattr(found, name) == getattr(LLAMA, name)
+    assert pass_operators(found, "bf16", "bf16", 1) == pass_operators(model, "bf16", "bf16", 1)
+    assert found.total_parameters == model.total_parameters
+    layers = range(found.num_hidden_layers)
+    assert sum(holds_experts(found, layer) for layer in layers) == found.num_moe_layers
+
+
+def test_what_no_compact_decoder_can_be_is_said():
+    for name in ("deepseek-v3", "gpt-oss-120b", "e5-base"):
+        with pytest.raises(InputError, match=r"is no decoder with grouped attention.*no window"):
+            compact(find_model(name), 50e9, 6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import pytest
@@ -25,6 +26,17 @@ def test_a_machine_without_a_gpu_says_so(capsys, tmp_path):
     assert _run(["profile", "--out", str(tmp_path / "p")]) == 2
     assert "PyTorch sees no GPU on this machine; `--device cpu`" in capsys.readouterr().err
     assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize(("interrupted", "code"), [(False, 0), (True, 130)])
+def test_an_interruption_has_its_exit_code(monkeypatch, tmp_path, capsys, interrupted, code):
+    found = {"measured": 3, "interrupted": interrupted}
+    monkeypatch.setattr("hermes.profile.profile", lambda request: found)
+    assert _run(["profile", "--out", str(tmp_path)]) == code
+    shown = capsys.readouterr().out
+    assert "--publish hermes/costs/data" in shown
+    assert _run(["profile", "--out", str(tmp_path), "--json"]) == code
+    assert json.loads(capsys.readouterr().out) == found
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ def place(bucket: Bucket, folder: str = "team/study", tries: int = 1) -> ObjectP
         endpoint_override=f"127.0.0.1:{bucket.port}",
         scheme="http",
         region="us-east-1",
+        request_timeout=30,  # a busy machine may take its time
         retry_strategy=AwsStandardS3RetryStrategy(max_attempts=1),
     )
     pauses = (0.0,) * (tries - 1)

@@ -2,7 +2,8 @@
 
 import importlib.util
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -314,3 +315,57 @@ def test_other_stores_are_reached_by_their_urls():
     place = open_place("gs://anonymous@bucket/study")
     assert isinstance(place, ObjectPlace)
     assert place.at("study.json") == "gs://anonymous@bucket/study/study.json"
+
+
+@contextmanager
+def refusing_server():
+    """A store that knows nobody: 403 to everything."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def refuse(self):
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = b'{"error": {"code": 403, "message": "who are you", "errors": []}}'
+            self.send_response(403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(b"" if self.command == "HEAD" else body)
+
+        def log_message(self, *_):
+            pass
+
+    for method in ("GET", "PUT", "POST", "HEAD", "DELETE"):
+        setattr(Refusing, f"do_{method}", Refusing.refuse)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "said"),
+    [
+        ("gs://anonymous@bucket/study", "endpoint_override=127.0.0.1:{}&scheme=http",
+         "PERMISSION_DENIED"),
+        ("abfs://files@account.dfs.core.windows.net/study",
+         "blob_storage_authority=127.0.0.1:{0}&dfs_storage_authority=127.0.0.1:{0}"
+         "&enable_tls=false", "AuthenticationException"),
+    ],
+    ids=["google", "azure"],
+)  # fmt: skip
+def test_google_and_azure_without_permission_are_one_message_at_once(url, options, said):
+    with refusing_server() as port:
+        folder = StudyFolder(f"{url}?{options.format(port)}")
+        with pytest.raises(HermesError, match=f"cannot claim {url}: .*{said}"):
+            folder.open()
+
+
+def test_an_azure_url_names_container_and_account():
+    place = open_place("abfs://files@account.dfs.core.windows.net/team/study")
+    assert isinstance(place, ObjectPlace)
+    assert (
+        place.at("study.json") == "abfs://files@account.dfs.core.windows.net/team/study/study.json"
+    )
+    with pytest.raises(HermesError, match=r"cannot reach abfs://files/study: .*account name"):
+        open_place("abfs://files/study")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 
 from hermes.sim.batching.chunked import Chunked
@@ -13,6 +14,43 @@ from hermes.sim.batching.chunked import Chunked
 class Raises(Chunked):
     def form(self, engine):
         raise ValueError("the policy is broken " + "x" * 5000)
+
+
+class OddError(Exception):
+    """Cannot be pickled, and cannot even be shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+class _Strange(BaseException):
+    """No `except Exception` catches it."""
+
+
+ODD_ERRORS = {
+    "AssertionError": AssertionError,
+    "ZeroDivisionError": lambda: ZeroDivisionError("by zero"),
+    "StopIteration": lambda: StopIteration(3),
+    "GeneratorExit": GeneratorExit,
+    "OSError": lambda: OSError(28, "No space left on device"),
+    "UnicodeDecodeError": lambda: UnicodeDecodeError("utf-8", b"\xff", 0, 1, "\udcff"),
+    "ExceptionGroup": lambda: ExceptionGroup("two", [ValueError("one"), KeyError("other")]),
+    "OddError": OddError,
+    "_Strange": lambda: _Strange("a base exception"),
+    "ValueError": lambda: ValueError("x" * 10**8),
+}
+"""Ways to fail by the name of what is raised."""
+
+
+class RaisesOddly(Chunked):
+    """Raises what the environment says."""
+
+    def form(self, engine):
+        raise ODD_ERRORS[os.environ["HERMES_TEST_ERROR"]]()
 
 
 class Exits(Chunked):
@@ -31,6 +69,15 @@ class Spins(Chunked):
     def form(self, engine):
         while True:
             with contextlib.suppress(Exception):
+                time.sleep(0.01)
+
+
+class Deaf(Chunked):
+    """Never returns, whatever is raised in it."""
+
+    def form(self, engine):
+        while True:
+            with contextlib.suppress(BaseException):
                 time.sleep(0.01)
 
 

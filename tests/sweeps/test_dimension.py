@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from hermes.errors import InputError
 from hermes.scenario.loading import validate
-from hermes.sweeps.dimension import Choices, FloatRange, IntRange
+from hermes.sweeps.choices import Choices
+from hermes.sweeps.ranges import FloatRange, IntRange
 from hermes.sweeps.spec import StudySpec
 from tests.sweeps.small_study import STUDY
 

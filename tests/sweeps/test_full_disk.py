@@ -1,7 +1,8 @@
-"""A disk that is really full: a small file system of its own, where one may be mounted."""
+"""A disk that is full, really, where one may be mounted for it; a folder that is taken away."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -9,6 +10,8 @@ import subprocess
 import pytest
 
 from hermes.errors import HermesError
+from hermes.results.files import Files
+from hermes.sweeps import Pace
 from tests.sweeps.small_study import digest, loaded, rows_of, run_here
 
 
@@ -49,7 +52,31 @@ def test_a_full_disk_is_one_error_keeps_what_was_finished_and_a_resume_completes
         run_here(study, out, resume=True)
     kept = rows_of(out)
     assert set(map(repr, before)) <= set(map(repr, kept)), "readable while the disk is full"
-    (small_disk / "ballast").unlink()
+    subprocess.run(["mount", "-o", "remount,size=4m", small_disk], check=True)
     run_here(study, out, resume=True)
     assert digest(out) == digest(tmp_path / "whole")
     assert not list(out.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("fault", ["gone", "read-only"])
+def test_a_folder_that_is_taken_away_is_one_error(tmp_path, monkeypatch, fault):
+    """Removed under the driver, or made read-only as only the system can for root."""
+    study, out = loaded(tmp_path, sampler="grid"), tmp_path / "out"
+    link, parts = Files.link, []
+
+    def taken_away(files, source, target):
+        if parts and fault == "gone":
+            shutil.rmtree(out)
+        elif parts:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(target))
+        parts.append(target)
+        return link(files, source, target)
+
+    monkeypatch.setattr(Files, "link", taken_away)
+    said = "No such file" if fault == "gone" else "Read-only file system"
+    with pytest.raises(HermesError, match=rf"cannot write \d+ trials .*{out}.*: {said}"):
+        run_here(study, out, pace=Pace(rows=3, seconds=60))
+    monkeypatch.undo()
+    run_here(study, out, resume=True)
+    run_here(study, tmp_path / "whole")
+    assert digest(out) == digest(tmp_path / "whole")

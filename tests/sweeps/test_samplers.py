@@ -13,6 +13,7 @@ from hermes.errors import InputError
 from hermes.results import open_study
 from hermes.sweeps.halton import Halton
 from hermes.sweeps.optuna_sampler import OptunaSampler
+from hermes.sweeps.sampler_spec import Nsga2Options, Nsga3Options, SamplerSpec
 from hermes.sweeps.samplers import (
     Finished,
     Outcome,
@@ -21,7 +22,6 @@ from hermes.sweeps.samplers import (
     qmc_sampler,
     random_sampler,
 )
-from hermes.sweeps.spec import Nsga2Options, Nsga3Options, SamplerSpec
 from tests.sweeps.small_study import loaded, run_here
 
 

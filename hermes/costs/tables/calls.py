@@ -50,6 +50,7 @@ encoders, links, tiers of memory and indexes. `length` is the keys per query: tw
 causal prompt. Latent attention (`mla_`) is measured as a module, with its projections. Attention
 and all-reduce are told apart by the data type of the cache and not at all."""
 
+_UNREAD = frozenset(list(OPERATORS)[list(OPERATORS).index("experts_uniform") :])
 _DISAGREE = 0.1
 _log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ class CallTable:
         self, kind: tuple[str, str], group: dict[tuple[float, ...], list[Call]]
     ) -> dict[tuple[float, ...], float]:
         """Return the median seconds by shape; note calls that disagree, and a lonely one."""
-        if len(group) == 1:
+        if len(group) == 1 and kind[0] not in _UNREAD:
             self.notes.append(f"one {kind[0]} in {kind[1]}: it scales the roofline everywhere")
         reduced = {}
         for shape, calls in group.items():

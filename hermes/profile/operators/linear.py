@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hermes.profile.bench import Kernel, UnsupportedError
 from hermes.profile.operators.operands import Operands, rotating
 from hermes.profile.point import Point
@@ -20,23 +22,31 @@ def linear_kernels(point: Point, operands: Operands) -> list[Kernel]:
         return [Kernel("torch linear", rotating(lambda each: linear(inputs, each), weights))]
     if point.dtype != "fp8":
         raise UnsupportedError(f"no kernel multiplies {point.dtype}")
-    return [_fp8(inputs, n, k, operands)]
+    return _fp8(inputs, n, k, operands)
 
 
-def _fp8(inputs: object, n: int, k: int, operands: Operands) -> Kernel:
-    """Return the product with one scale a tensor; quantizing the inputs is part of the call."""
+def _fp8(inputs: Any, n: int, k: int, operands: Operands) -> list[Kernel]:
+    """Return the product with one scale a tensor; quantizing the inputs is part of the call.
+
+    The first operand lies row by row, the second column by column, the scales are 32-bit, as
+    cuBLASLt wants it. With fast accumulation Hopper adds up in fewer bits, as engines let it.
+    """
     torch = operands.torch
-    one = torch.ones((), device=operands.device)
+    one = torch.ones((), dtype=torch.float32, device=operands.device)
     kind = torch.float8_e4m3fn
     weights = [each.to(kind).t() for each in operands.cold(n, k)]
 
-    def call(weight: object) -> object:
-        return torch._scaled_mm(
-            inputs.to(kind),  # type: ignore[attr-defined]
-            weight,
-            scale_a=one,
-            scale_b=one,
-            out_dtype=torch.bfloat16,
-        )
+    def kernel(name: str, fast: bool) -> Kernel:
+        def call(weight: Any) -> Any:
+            return torch._scaled_mm(
+                inputs.to(kind),
+                weight,
+                scale_a=one,
+                scale_b=one,
+                out_dtype=torch.bfloat16,
+                use_fast_accum=fast,
+            )
 
-    return Kernel("torch scaled_mm, one scale a tensor", rotating(call, weights))
+        return Kernel(f"torch scaled_mm, one scale a tensor{name}", rotating(call, weights))
+
+    return [kernel(", fast accumulation", True), kernel("", False)]

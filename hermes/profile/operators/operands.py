@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Operands", "rotating"]
 
-_SLOTS = 64
-_BLOCK = 2**20
+_SLOTS, _POINT_CALLS = 512, 50
+_BLOCK, _TRIED, _TRIES = 2**20, 2**23, 3
 
 
 class Operands:
@@ -41,6 +42,7 @@ class Operands:
         self._generator = torch.Generator(device=device).manual_seed(0)
         self._block = self.random(_BLOCK)
         self._pool = self._block.repeat(max(1, pool_bytes // 2 // _BLOCK))
+        self._turn = 0
         self._kept: dict[tuple[str | int, ...], Any] = {}
 
     def kept(self, key: tuple[str | int, ...], make: Callable[[], Any]) -> Any:
@@ -58,6 +60,20 @@ class Operands:
         values = torch.empty(shape, dtype=kind, device=self.device)
         return values.uniform_(-0.5, 0.5, generator=self._generator)
 
+    def repeated(self, *shape: int) -> torch.Tensor:
+        """Return random bf16 values that repeat after a while: large tensors are drawn faster."""
+        size = math.prod(shape)
+        return self._block.repeat(-(-size // _BLOCK))[:size].view(shape)
+
+    def fill_seconds(self, values: int) -> float:
+        """Return how long it takes to make so many *values* by `repeated`, about."""
+        times = []
+        for _ in range(_TRIES):
+            begun = time.perf_counter()
+            float(self.repeated(_TRIED)[0])  # waits for the device
+            times.append(time.perf_counter() - begun)
+        return values / _TRIED * min(times)
+
     def cold(self, *shape: int) -> list[torch.Tensor]:
         """Return bf16 tensors of a shape that do not overlap, enough to fill the pool."""
         size = math.prod(shape)
@@ -67,9 +83,9 @@ class Operands:
             filled = self._block.repeat(-(-2 * size // _BLOCK))[: 2 * size]
             return list(filled.view(2, *shape))
         stride = self._pool.numel() // count // 64 * 64
-        return [
-            self._pool[place * stride : place * stride + size].view(shape) for place in range(count)
-        ]
+        self._turn += _POINT_CALLS  # where the point before ended
+        places = [(self._turn + place) % count * stride for place in range(count)]
+        return [self._pool[place : place + size].view(shape) for place in places]
 
 
 def rotating(function: Callable[[Any], object], inputs: list[Any]) -> Callable[[], object]:

@@ -33,7 +33,7 @@ def search_kernels(point: Point, operands: Operands) -> list[Kernel]:
         index.nprobe = probes
         return index.search(queries, top_k)
 
-    return [Kernel("faiss IndexIVFPQ on the host", search, False)]
+    return [Kernel("faiss IndexIVFPQ on the host", search, False, host=True)]
 
 
 def _index(vectors: int, dimensions: int, lists: int, code_bytes: int) -> Any:

@@ -18,8 +18,9 @@ def storage_kernels(point: Point, operands: Operands) -> list[Kernel]:
     """Return one read of some bytes, out of no cache."""
     size = point["bytes"]
     if point.operator == "host_read":
-        return [Kernel("numpy copy of cold memory", _host_read(size, operands), False)]
-    return [Kernel("read, page cache dropped", _disk_read(size, operands), False, True)]
+        return [Kernel("numpy copy of cold memory", _host_read(size, operands), False, host=True)]
+    read = _disk_read(size, operands)
+    return [Kernel("read, page cache dropped", read, False, waits=True, host=True)]
 
 
 def _host_read(size: int, operands: Operands) -> Callable[[], object]:

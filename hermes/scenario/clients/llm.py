@@ -81,6 +81,9 @@ class LlmClientSpec(LoraFields):
     """Share of KV blocks kept free when a waiting request is admitted beside running ones."""
     enable_prefix_caching: bool = True
     """Keep freed KV blocks until they are reused, and start requests from a prefix found there."""
+    disable_hybrid_kv_cache_manager: bool | None = None
+    """Of a model with sliding windows, let all layers keep the KV of whole contexts (`true`), or
+    those with a window only what it reaches (`false`). Default: the latter where it is modelled."""
     swap_space_gb: NonNegative = 0.0
     """Host memory of each device for the KV of preempted requests; what does not fit there is
     recomputed."""

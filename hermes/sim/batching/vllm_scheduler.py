@@ -205,15 +205,27 @@ def _config(limits: EngineLimits, policy: str) -> Any:
 
 
 def _kv_cache(limits: EngineLimits) -> Any:
+    """Return one group of layers, or as many of each kind as the model has, windows first."""
     interface = import_module("vllm.v1.kv_cache_interface")
-    spec = interface.FullAttentionSpec(
-        block_size=limits.block_size,
-        num_kv_heads=1,
-        head_size=1,
-        dtype=import_module("torch").float32,
-    )
+    size: dict[str, Any] = {
+        "block_size": limits.block_size,
+        "num_kv_heads": 1,
+        "head_size": 1,
+        "dtype": import_module("torch").float32,
+    }
+    groups = limits.kv_groups
+    specs = [interface.FullAttentionSpec(**size)] * (groups.full if groups else 1)
+    options: dict[str, Any] = {}
+    if groups:
+        window = interface.SlidingWindowSpec(**size, sliding_window=groups.window)
+        specs = [window] * groups.sliding + specs
+        options["prefix_cache_retention_interval"] = 0  # the default of vLLM's option
     return interface.KVCacheConfig(
         num_blocks=limits.num_blocks + 1,
         kv_cache_tensors=[],
-        kv_cache_groups=[interface.KVCacheGroupSpec(["layer"], spec)],
+        kv_cache_groups=[
+            interface.KVCacheGroupSpec([f"layer{number}"], spec)
+            for number, spec in enumerate(specs)
+        ],
+        **options,
     )

@@ -7,8 +7,8 @@ import logging
 import sys
 from pathlib import Path
 
-from tests.conformance.record.cases import CASES
 from tests.conformance.record.drawn import FEATURES, drawn
+from tests.conformance.record.window_cases import CASES
 from tests.conformance.recording import FOLDER, Recording
 
 

@@ -29,7 +29,7 @@ _DEFAULTS: dict[str, Any] = {
     "kv_role": None,
 }
 
-_OPTIONAL = {"max_loras"}
+_OPTIONAL = {"max_loras", "kv_groups"}
 """Options that a case has only where it uses the feature."""
 
 
@@ -45,11 +45,28 @@ def case(
     assert not wrong, f"{name}: no such options: {sorted(wrong)}"
     ordered = tuple(sorted(requests, key=lambda request: request.arrival_ns))
     options = _DEFAULTS | changes
-    capacity = (options["num_gpu_blocks_override"] - 1) * options["block_size"]
-    options["max_model_len"] = longest = min(options["max_model_len"], capacity)
+    options["max_model_len"] = longest = min(options["max_model_len"], capacity(options))
     too_long = [r for r in ordered if r.prompt_tokens + r.output_tokens > longest]
     assert not too_long, f"{name}: longer than {longest} tokens: {too_long[:3]}"
     return Case(name, about, feature, ordered, options, cost or Cost())
+
+
+def capacity(options: dict[str, Any]) -> int:
+    """Return the tokens of the longest request that the cache holds, up to `max_model_len`."""
+    size, blocks = options["block_size"], options["num_gpu_blocks_override"] - 1
+    full, sliding, window = options.get("kv_groups") or (1, 0, 0)
+    in_flight = window - 1 + options["max_num_batched_tokens"]
+
+    def held(columns: int) -> int:
+        windows = min(columns, -(-min(in_flight, columns * size) // size) + 1)
+        return full * columns + sliding * windows
+
+    if not sliding:
+        return blocks * size
+    columns = 0
+    while columns * size < options["max_model_len"] and held(columns + 1) <= blocks:
+        columns += 1
+    return columns * size
 
 
 def traffic(
@@ -524,7 +541,7 @@ def _adapters() -> list[Case]:
     ]  # fmt: skip
 
 
-CASES: tuple[Case, ...] = (
+PLAIN_CASES: tuple[Case, ...] = (
     *_chunked(), *_limits(), *_preemption(), *_order(), *_prefixes(), *_drafts(), *_disaggregated(),
     *_adapters(),
 )  # fmt: skip

@@ -5,10 +5,19 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from tests.conformance.record.cases import MS, Tree, case
+from tests.conformance.record.cases import MS, Tree, capacity, case
 from tests.conformance.recording import Case, Cost, Request
 
-FEATURES = ("plain", "priority", "prefix", "long-prefill", "no-reserve", "interval", "drafts")
+FEATURES = (
+    "plain",
+    "priority",
+    "prefix",
+    "long-prefill",
+    "no-reserve",
+    "interval",
+    "drafts",
+    "windows",
+)
 
 
 def drawn(number: int, features: tuple[str, ...] = FEATURES) -> Case:
@@ -16,16 +25,18 @@ def drawn(number: int, features: tuple[str, ...] = FEATURES) -> Case:
     random = Random(number)
     chosen = {random.choice(features) for _ in range(random.choice((1, 1, 2, 3)))}
     options = _limits(random)
+    if "windows" in chosen:
+        options["kv_groups"] = _groups(random, options)
     if "priority" in chosen:
         options["policy"] = "priority"
     if "long-prefill" in chosen:
-        room = (options["num_gpu_blocks_override"] - 1) * options["block_size"]
+        room = capacity(options)
         options["long_prefill_token_threshold"] = min(room, random.choice((1, 7, 40, 200)))
     if "no-reserve" in chosen:
         options["scheduler_reserve_full_isl"] = False
     if "interval" in chosen:
         options["prefill_schedule_interval"] = random.randint(2, 9)
-    if "drafts" in chosen:
+    if "drafts" in chosen and "windows" not in chosen:
         options["num_speculative_tokens"] = random.randint(1, 4)
     options["enable_prefix_caching"] = "prefix" in chosen
     cost = random.choice((Cost(), Cost(1000, 0, 0), Cost(200, 50, 3), Cost(1, 1, 100)))
@@ -36,6 +47,7 @@ def drawn(number: int, features: tuple[str, ...] = FEATURES) -> Case:
 def _limits(random: Random) -> dict[str, Any]:
     seqs = random.randint(1, 14)
     return {
+        "max_model_len": 16384,
         "max_num_seqs": seqs,
         "max_num_batched_tokens": seqs + random.choice((0, 1, 5, 40, 300)),
         "block_size": random.choice((1, 2, 4, 16)),
@@ -44,8 +56,17 @@ def _limits(random: Random) -> dict[str, Any]:
     }
 
 
+def _groups(random: Random, options: dict[str, Any]) -> list[int]:
+    """Full groups of layers, those with a window, its tokens; and blocks for a token of each."""
+    full = random.choice((0, 1, 1, 2))
+    sliding = 1 if not full else random.randint(1, 4)
+    blocks = options["num_gpu_blocks_override"] * random.choice((1, full + sliding))
+    options["num_gpu_blocks_override"] = max(blocks, 2 * (full + sliding) + 2)
+    return [full, sliding, random.choice((2, 3, 5, 8, 16, 17, 33, 100, 400))]
+
+
 def _requests(random: Random, options: dict[str, Any]) -> list[Request]:
-    room = (options["num_gpu_blocks_override"] - 1) * options["block_size"]
+    room = capacity(options)
     longest = random.choice((3, 40, 700))
     gap = random.choice((0, 1, 10 * MS, 80 * MS))
     drafts = options.get("num_speculative_tokens", 0)

@@ -24,7 +24,12 @@ from vllm.sampling_params import SamplingParams
 from vllm.utils.hashing import sha256
 from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
 from vllm.v1.core.sched.scheduler import Scheduler
-from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
+from vllm.v1.kv_cache_interface import (
+    FullAttentionSpec,
+    KVCacheConfig,
+    KVCacheGroupSpec,
+    SlidingWindowSpec,
+)
 from vllm.v1.outputs import DraftTokenIds, KVConnectorOutput, ModelRunnerOutput
 from vllm.v1.request import Request as EngineRequest
 from vllm.v1.structured_output import StructuredOutputManager
@@ -52,6 +57,7 @@ OTHER_OPTIONS = (
     "num_speculative_tokens",
     "kv_role",
     "max_loras",
+    "kv_groups",
 )
 
 _LLAMA = {
@@ -251,11 +257,24 @@ def _config(options: dict[str, Any]) -> VllmConfig:
 
 
 def _kv_cache(options: dict[str, Any]) -> KVCacheConfig:
-    spec = FullAttentionSpec(
-        block_size=options["block_size"], num_kv_heads=1, head_size=1, dtype=torch.float32
-    )
+    size: dict[str, Any] = {
+        "block_size": options["block_size"],
+        "num_kv_heads": 1,
+        "head_size": 1,
+        "dtype": torch.float32,
+    }
+    full, sliding, window = options.get("kv_groups") or (1, 0, 0)
+    specs = [SlidingWindowSpec(**size, sliding_window=window)] * sliding
+    specs += [FullAttentionSpec(**size)] * full
     return KVCacheConfig(
         num_blocks=options["num_gpu_blocks_override"],
         kv_cache_tensors=[],
-        kv_cache_groups=[KVCacheGroupSpec(["layer"], spec)],
+        kv_cache_groups=[
+            KVCacheGroupSpec([f"layer{number}"], spec) for number, spec in enumerate(specs)
+        ],
+        **(
+            {"prefix_cache_retention_interval": CacheConfig().prefix_cache_retention_interval}
+            if sliding
+            else {}
+        ),
     )
