@@ -112,3 +112,12 @@ def test_others_know_nothing_of_adapters() -> None:
     facts = explain(scenario(work, max_loras=2))["clients"]["chat"]
     assert facts["LoRA adapters"].startswith("2 slots of 83.9 MB")
     assert simulate(scenario(work, max_loras=2)).summary["adapter_loads"] == 0
+
+
+def test_windows_keep_whole_contexts_beside_adapters() -> None:
+    """By default, as beside pools and tiers; who asks for windows is told."""
+    google = {"model": "gemma-3-12b-it", "device": "h100-sxm"}
+    work = {"requests": {"sample": "chat"}, "limit": {"requests": 5}}
+    assert resolve(scenario(work, **google)).clients[0].limits.kv_groups is None
+    with pytest.raises(InputError, match=r"enable_lora"):
+        resolve(scenario(work, disable_hybrid_kv_cache_manager=False, **google))
