@@ -89,6 +89,7 @@ def _others() -> list[Metric]:
         Metric("reused_tokens", "tok", "maximize", "prompt tokens found in a replica's KV cache"),
         Metric("fetched_tokens", "tok", "maximize", "prompt tokens whose KV a memory tier gave"),
         Metric("steps", "", "minimize", "steps of all replicas"),
+        Metric("adapter_loads", "", "minimize", "times a replica loaded a LoRA adapter"),
         Metric("cost_per_request", "USD", "minimize", "price of one completed request"),
         Metric("energy_j_per_request", "J", "minimize", "energy of the devices for a request"),
         Metric(

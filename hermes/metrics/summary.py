@@ -37,6 +37,7 @@ class FleetUse:
     joules: float | None = None  # None where a device has no TDP
     co2_grams: float | None = None  # None where the grid's intensity is not given
     cost_shares: Mapping[str, float] | None = None  # of busy time, by where its cost is from
+    adapter_loads: int | None = None  # None where no client serves adapters
     availability: float = 1.0  # share of the time that replicas were to serve, and did
 
 
@@ -177,6 +178,7 @@ def _rates(requests: RequestColumns, good: int, fleet: FleetUse) -> dict[str, Nu
         "reused_tokens": int(requests.reused_tokens[done].sum()),
         "fetched_tokens": int(requests.fetched_tokens[done].sum()),
         "steps": fleet.steps,
+        "adapter_loads": fleet.adapter_loads,
     }
 
 

@@ -76,6 +76,17 @@ class PrefixAffinityOptions(Spec):
     """Whose word counts: `replica` or `router`; default: `replica`, with old signals `router`."""
 
 
+class AdapterAffinityOptions(Spec):
+    """Options of `adapter_affinity`."""
+
+    balance_abs_threshold: Difference = 64
+    """Requests that the busiest replica may have more than the idlest ..."""
+    balance_rel_threshold: Ratio = 1.5
+    """... and times as many; beyond both, the request goes to the idlest."""
+    signal: Signal = "requests"
+    """What counts as load among replicas that suit the adapter equally well."""
+
+
 class KvOverlapOptions(Spec):
     """Options of `kv_overlap`."""
 
@@ -144,6 +155,8 @@ class RoutingBlock(Spec):
     """Some of the replicas serve long requests, the others short ones."""
     prefix_affinity: PrefixAffinityOptions | None = None
     """The replica with the longest cached prefix, while the load is in balance."""
+    adapter_affinity: AdapterAffinityOptions | None = None
+    """The replica that has the request's LoRA adapter, while the load is in balance."""
     kv_overlap: KvOverlapOptions | None = None
     """The least sum of prompt blocks to compute and KV blocks in use."""
     weighted_scores: WeightedScoresOptions | None = None

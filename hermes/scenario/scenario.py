@@ -114,6 +114,16 @@ class Scenario(Spec):
         return self
 
     @model_validator(mode="after")
+    def _adapters_are_served(self) -> Self:
+        clients = self.llm_clients.values()
+        if self.workload.adapters is not None and not any(c.enable_lora for c in clients):
+            raise PydanticCustomError(
+                "no_adapters",
+                "workload.adapters: no client serves adapters; give one `enable_lora: true`",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _classes_are_whole(self) -> Self:
         classes = self.classes.values()
         tenants = [spec.tenant for spec in classes if spec.tenant is not None]

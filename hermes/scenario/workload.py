@@ -16,6 +16,7 @@ from hermes.scenario.arrivals import (
 )
 from hermes.scenario.base import NonNegative, Spec
 from hermes.scenario.choice import by_key, name_among
+from hermes.scenario.lora import AdaptersSpec
 from hermes.scenario.synthetic import (
     LengthRequests,
     Lengths,
@@ -125,6 +126,9 @@ class WorkloadSpec(Spec):
     difficulty: Annotated[dict[str, NonNegative], Field(min_length=1)] | None = None
     """Difficulty classes by weight, for routing and for the quality of answers; default: all
     requests alike."""
+    adapters: AdaptersSpec | None = None
+    """Which LoRA adapter each request uses; default: as the trace's column `attribute.adapter`
+    says, or none."""
 
     @field_validator("arrivals", mode="after")
     @classmethod

@@ -163,7 +163,8 @@ class Coordinator:
         recalled = route.recalled(request)
         if recalled is not None:
             prompt += recalled.tokens
-        routed = RoutedRequest(request, prompt, output, self._workload)
+        adapter = route.adapter(request)
+        routed = RoutedRequest(request, prompt, output, self._workload, adapter=adapter)
         if route.gate is not None:
             start(self._attempt(route, routed, recalled))
             return
@@ -177,7 +178,7 @@ class Coordinator:
         prefix = routed.prefix_keys(replica.engine.limits.block_size)
         sequence = self.sequence(request, request, now, prompt, output, prefix)
         sequence.route, sequence.routed, sequence.recalled = route, routed, recalled
-        sequence.hand_off = pick.hand_off
+        sequence.hand_off, sequence.adapter = pick.hand_off, adapter
         replica.submit(sequence)
 
     def _admit_to(self, replica: Replica, request: int, now: int, prompt: int, output: int) -> None:
@@ -205,7 +206,7 @@ class Coordinator:
             prefix = routed.prefix_keys(replica.engine.limits.block_size)
             tokens = routed.prompt_tokens, routed.output_tokens
             sequence = self.sequence(request, request, arrival, *tokens, prefix)
-            sequence.recalled = recalled
+            sequence.recalled, sequence.adapter = recalled, routed.adapter
             return sequence
 
         self.under_way += 1

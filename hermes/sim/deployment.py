@@ -14,6 +14,7 @@ from hermes.errors import InputError
 from hermes.scenario.clients import LlmClientSpec
 from hermes.scenario.scenario import Scenario
 from hermes.sim.llm_client import ClientPlan, plan_client
+from hermes.sim.lora.plan import require_alike
 from hermes.sim.pipelines.belongings import require_belongings
 from hermes.sim.pipelines.plan import PipelinePlan, plan_pipeline
 from hermes.sim.pipelines.reach import require_reach
@@ -102,6 +103,7 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Deployment:
     }
     for pipeline in pipelines.values():
         require_belongings(pipeline, clients)
+    require_alike(pipelines.values(), clients)
     _require_reached(scenario, pipelines)
     topology = _topology(scenario, clients, stations)
     for pipeline in pipelines.values():

@@ -113,6 +113,7 @@ def _client_facts(client: ClientPlan) -> dict[str, Any]:
         "tokens in a step": limits.max_num_batched_tokens,
         **({"speculation": client.speculation.about} if client.speculation else {}),
         **({"KV tiers": _tiers(client.kv)} if client.kv else {}),
+        **({"LoRA adapters": client.lora.about} if client.lora else {}),
         "costs": client.costs.label,
         "USD per device hour": client.usd_per_device_hour,
     }

@@ -14,6 +14,8 @@ from hermes.sim.deployment import ClientPlan, Deployment, RoutePlan
 from hermes.sim.engine import Engine
 from hermes.sim.hand_off import HandOff
 from hermes.sim.lockstep import Lockstep, LockstepReplica
+from hermes.sim.lora.engine import LoraEngine
+from hermes.sim.lora.replica import LoraReplica
 from hermes.sim.network import FlowNetwork
 from hermes.sim.operations.operator import Operator
 from hermes.sim.operations.start_up import store_links
@@ -81,6 +83,8 @@ def _start(
         engine = speculative_engine(speculation, client.limits, client.order(), draws)
         setup = replace(setup, engine=engine)
         return SpeculativeReplica(env, index, setup, listener, speculation.verify)
+    if client.lora is not None:
+        return LoraReplica(env, index, setup, listener, client.lora)
     stages = client.pipeline_parallel_size
     if client.data_parallel_size > 1:
         return LockstepReplica(env, index, setup, listener)
@@ -92,11 +96,8 @@ def _start(
 
 
 def _setup(client: ClientPlan, options: RunOptions) -> ReplicaSetup:
-    kind = Engine if client.kv is None else TieredEngine
-    if client.limits.kv_groups is not None and not client.batching.engine_version():
-        kind = WindowEngine
     return ReplicaSetup(
-        kind(client.limits, client.order(), client.pipeline_parallel_size),
+        _engine(client),
         client.batching(),
         client.costs,
         lambda tokens: seconds_to_ticks(tokens * client.move_seconds_per_token),
@@ -106,6 +107,16 @@ def _setup(client: ClientPlan, options: RunOptions) -> ReplicaSetup:
         front_end_ticks=client.costs.request_ticks,
         observer=options.observer,
     )
+
+
+def _engine(client: ClientPlan) -> Engine:
+    lora, order = client.lora, client.order()
+    if lora is not None:
+        return LoraEngine(client.limits, order, lora.max_loras, lora.max_cpu_loras)
+    kind = Engine if client.kv is None else TieredEngine
+    if client.limits.kv_groups is not None and not client.batching.engine_version():
+        kind = WindowEngine
+    return kind(client.limits, order, client.pipeline_parallel_size)
 
 
 def build_network(env: Clock, deployment: Deployment) -> FlowNetwork:

@@ -24,6 +24,7 @@ from hermes.scenario.scenario import Scenario
 from hermes.sim.batching import BATCHING, BatchingPolicy
 from hermes.sim.limits import EngineLimits
 from hermes.sim.looking import looked_up
+from hermes.sim.lora.plan import LoraPlan, plan_lora
 from hermes.sim.operations.plan import OperationsPlan, plan_operations
 from hermes.sim.queues import QUEUE_ORDERS, QueueOrder
 from hermes.sim.speculation.plan import (
@@ -72,6 +73,7 @@ class ClientPlan:
     kv: KvUse | None = None  # of memory tiers; None: it uses none
     quality: Mapping[str, float] | None = None  # share of right answers, by difficulty class
     operations: OperationsPlan | None = None
+    lora: LoraPlan | None = None  # adapters; None: it serves none
 
     @property
     def devices(self) -> int:
@@ -117,7 +119,8 @@ def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | Non
     kv_bytes = kv_bytes_per_token_per_device(model, kv_dtype, spec.tensor_parallel_size)
     draft = find_draft_model(spec, model, kv_dtype, folder)
     speculation = plan_speculation(spec, draft, device, kv_dtype, costs, folder)
-    limits = _limits(spec, model, device, dtype, kv_dtype, kv_bytes, draft)
+    lora = plan_lora(spec, model, device)
+    limits = _limits(spec, model, device, dtype, kv_dtype, kv_bytes, draft, lora)
     batching = BATCHING.find(spec.batching, "batching")
     order = QUEUE_ORDERS.find(spec.scheduling_policy, "scheduling_policy")
     batching().check(limits, order)
@@ -158,6 +161,7 @@ def _plan(name: str, spec: LlmClientSpec, scenario: Scenario, folder: Path | Non
         kv=plan_kv_use(spec, model, kv_dtype, batching),
         quality=_quality(spec, scenario.workload.difficulty),
         operations=operations,
+        lora=lora,
     )
 
 
@@ -241,7 +245,7 @@ def _check_data_parallel(spec: LlmClientSpec, model: Model, device: Device) -> N
             raise InfeasibleError("not modelled together with data_parallel_size", field)
 
 
-def _limits(
+def _limits(  # noqa: PLR0913, PLR0917 - what shares the memory of a device
     spec: LlmClientSpec,
     model: Model,
     device: Device,
@@ -249,6 +253,7 @@ def _limits(
     kv_dtype: str,
     kv_bytes: int,
     draft: DraftModel | None,
+    lora: LoraPlan | None,
 ) -> EngineLimits:
     groups = plan_groups(spec, model)
     if spec.num_gpu_blocks_override is not None:
@@ -268,6 +273,8 @@ def _limits(
         )
         if draft is not None:
             blocks = draft.blocks_beside(blocks, kv_bytes, spec.block_size)
+        if lora is not None:
+            blocks = lora.blocks_beside(blocks, kv_bytes * spec.block_size)
     usable = blocks - 1  # vLLM keeps one as the null block
     capacity = usable * spec.block_size
     if groups is not None:

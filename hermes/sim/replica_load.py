@@ -8,6 +8,7 @@ from hermes.sim.block import steps_reaching
 from hermes.sim.clock import Clock
 from hermes.sim.engine import Engine
 from hermes.sim.gap_log import GapLog
+from hermes.sim.lora.memory import AdapterSight
 
 __all__ = ["ReplicaLoad"]
 
@@ -19,6 +20,15 @@ class ReplicaLoad(GapLog):
         super().__init__(env, engine)
         self._block_decodes = False  # the block under way holds a step of the decodes
         self._early_blocks = 0  # that were taken for the block under way before it ends
+
+    @property
+    def adapter_loads(self) -> int:
+        """Times an adapter was copied to the devices."""
+        return 0
+
+    def adapter_sight(self) -> AdapterSight | None:
+        """Return what a router sees of its adapters; None where it serves none."""
+        return None
 
     def outstanding_requests(self) -> int:
         """Requests queued or running, and those whose KV is on its way from a tier."""

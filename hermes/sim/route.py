@@ -13,6 +13,7 @@ from hermes.sim.replica import Replica
 from hermes.sim.routing import RoutedRequest, RoutingPolicy
 from hermes.sim.tiers.lookup import Recalled
 from hermes.sim.tiers.recall import Recall
+from hermes.workload import Column
 
 __all__ = ["NO_PATH", "Pick", "Route"]
 
@@ -47,6 +48,7 @@ class Route:
             takes a call whole; None: never.
         recall: Stored context in front of the prompts, which only some replicas may reach.
         gate: Says which replicas take calls at present; None: all of them, always.
+        adapters: LoRA adapter of each request; None where the replicas serve none.
     """
 
     replicas: tuple[Replica, ...]
@@ -56,18 +58,23 @@ class Route:
     overflow_tokens: int | None = None
     recall: Recall | None = None
     gate: Gate | None = None
+    adapters: Column | None = None
 
     only: Replica | None = field(init=False)
     """The replica that takes all calls whole, where there is one and nothing to choose."""
 
     def __post_init__(self) -> None:
-        chosen = self.hand_off, self.recall, self.gate
-        alone = len(self.replicas) == 1 and chosen == (None, None, None)
+        chosen = self.hand_off, self.recall, self.gate, self.adapters
+        alone = len(self.replicas) == 1 and all(part is None for part in chosen)
         object.__setattr__(self, "only", self.replicas[0] if alone else None)
 
     def recalled(self, request: int) -> Recalled | None:
         """Return the stored context in front of a request's prompt, if there is any."""
         return None if self.recall is None else self.recall.of(request)
+
+    def adapter(self, request: int) -> int:
+        """Return the LoRA adapter that a request uses here; -1: the base model."""
+        return -1 if self.adapters is None else int(self.adapters[request])
 
     def pick(
         self, now: int, request: RoutedRequest, reaches: Callable[[int], bool] | None = None

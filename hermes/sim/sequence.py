@@ -36,6 +36,7 @@ class Sequence:
     """
 
     __slots__ = (
+        "adapter",
         "arrival",
         "awaits_kv",
         "computed",
@@ -117,6 +118,7 @@ class Sequence:
         self.routed: RoutedRequest | None = None  # what routers see of it
         # Given at its last token, with replica and sequence; None where the log hears of it.
         self.done: Signal | None = None
+        self.adapter = -1  # LoRA adapter it uses; -1: the base model
         self.fetched_tokens = 0  # prompt tokens whose KV came from a memory tier
         # Where its time went, apart from computing and the wait for its first step:
         self.requeued_ticks = 0  # waiting for blocks of the replica that goes on with it

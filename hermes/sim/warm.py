@@ -12,7 +12,8 @@ from collections.abc import Hashable, Sequence
 
 from hermes.sim.replica import Replica
 from hermes.sim.route import Route
-from hermes.workload import Workload
+from hermes.sim.routing.request import adapter_keys
+from hermes.workload import ADAPTER, Column, Workload
 
 __all__ = ["warm_caches"]
 
@@ -24,23 +25,29 @@ def warm_caches(earlier: Workload, routes: Sequence[Route | None]) -> None:
         earlier: The requests that came before; they say which prompts share blocks.
         routes: By pipeline; None for one that calls no model.
     """
-    dealt: dict[int, tuple[Replica, list[int]]] = {}
+    dealt: dict[int, tuple[Replica, Column | None, list[int]]] = {}
     for request, pipeline in enumerate(earlier.pipeline.tolist()):
         route = routes[pipeline]
         if route is None:
             continue
         turn = request if earlier.session is None else int(earlier.session[request])
         replica = route.replicas[(turn if turn >= 0 else request) % len(route.replicas)]
-        dealt.setdefault(replica.index, (replica, []))[1].append(request)
-    for replica, requests in dealt.values():
-        _warm(replica, earlier, requests)
+        adapters = None if route.adapters is None else earlier.attributes[ADAPTER]
+        dealt.setdefault(replica.index, (replica, adapters, []))[2].append(request)
+    for replica, adapters, requests in dealt.values():
+        _warm(replica, earlier, adapters, requests)
 
 
-def _warm(replica: Replica, earlier: Workload, requests: Sequence[int]) -> None:
+def _warm(
+    replica: Replica, earlier: Workload, adapters: Column | None, requests: Sequence[int]
+) -> None:
     limits = replica.engine.limits
     assert earlier.prefixes is not None
     prompts: list[tuple[Hashable, ...]] = [
-        earlier.prefixes.keys(request, int(earlier.prompt_tokens[request]), limits.block_size)
+        adapter_keys(
+            -1 if adapters is None else int(adapters[request]),
+            earlier.prefixes.keys(request, int(earlier.prompt_tokens[request]), limits.block_size),
+        )
         for request in requests
     ]
     replica.warm_tiers(prompts)

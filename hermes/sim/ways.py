@@ -21,7 +21,7 @@ from hermes.sim.stations.build import start_stations
 from hermes.sim.stations.station import Station
 from hermes.sim.tiers.recall import Recall
 from hermes.sim.warm import warm_caches
-from hermes.workload import Workload
+from hermes.workload import ADAPTER, Workload
 from hermes.workload.choices import choose
 from hermes.workload.streams import stream
 
@@ -99,6 +99,8 @@ def _route(
     """Return the route of a call; each has random streams of its own."""
     name, seed = drawing.name(call), drawing.seed
     route = build_route(operator, network, deployment, call.route, seed, name)
+    if any(c.lora is not None and c.name in call.route.clients for c in deployment.clients):
+        route = replace(route, adapters=drawing.workload.attributes.get(ADAPTER))
     if call.spec.recall is None:
         return route
     if drawing.workload.prefixes is not None:

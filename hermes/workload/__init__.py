@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hermes.workload.adapters import ADAPTER
 from hermes.workload.arrivals import arrival_ticks
 from hermes.workload.build import build_workload
 from hermes.workload.lengths import draw_lengths
@@ -21,6 +22,7 @@ from hermes.workload.traces import (
 from hermes.workload.workload import ClosedLoop, Column, Prefixes, Workload
 
 __all__ = [
+    "ADAPTER",
     "ClosedLoop",
     "Column",
     "CsvTable",

@@ -31,6 +31,7 @@ from hermes.scenario.workload import (
     TraceRequests,
     WorkloadSpec,
 )
+from hermes.workload.adapters import with_adapters
 from hermes.workload.arrivals import arrival_ticks, closed_loop
 from hermes.workload.choices import choose
 from hermes.workload.drawn import draw_requests
@@ -101,7 +102,7 @@ def build_workload(
         requests.priority,
         requests.prefixes,
         requests.session,
-        requests.attributes,
+        with_adapters(requests.attributes, spec.adapters, requests.session, count, seed),
         closed_loop=closed_loop(spec.arrivals, seed, count),
     )
 

@@ -27,6 +27,7 @@ class Request:
     blocks: tuple[int, ...] = ()
     accepted_drafts: tuple[int, ...] = ()  # of each verification in turn, repeated without end
     transfer_ns: int = 0  # of its KV, to or from another engine
+    adapter: int = -1  # LoRA adapter; -1: none
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,17 @@ NAMES = {"policy": "scheduling_policy"}
 ROLE = "kv_role"
 """What a pool's replica does with KV; a scenario says it by `serves`, and needs both pools."""
 
+_INSTANT: dict[str, Any] = {
+    "name": "instant-host",
+    "fields": {
+        "peak_tflops": {"bf16": 1000},
+        "memory_gb": 80,
+        "memory_bandwidth_gb_per_s": 3000,
+        "host_bandwidth_gb_per_s": 1e12,
+    },
+}
+"""A device that adapters are loaded onto in no time: recordings know no loads."""
+
 
 GROUPS = "kv_groups"
 """Groups of layers (full, with a window, its tokens); in a scenario the model has them."""
@@ -67,6 +78,10 @@ def scenario_mapping(recording: Recording, folder: Path, batching: str) -> dict[
             "acceptance_rate": 0.5,  # unused: what is accepted is part of the recording
             "mode": "sampled",
         }
+    device = "h100-sxm"
+    if "max_loras" in options:
+        options["enable_lora"] = True
+        device = _INSTANT["name"]
     cost = case.cost
     return {
         "name": case.name,
@@ -74,7 +89,7 @@ def scenario_mapping(recording: Recording, folder: Path, batching: str) -> dict[
         "clients": {
             "engine": {
                 "model": "llama-3.1-8b",
-                "device": "h100-sxm",
+                "device": device,
                 "batching": batching,
                 "costs": {
                     "linear": {
@@ -86,6 +101,7 @@ def scenario_mapping(recording: Recording, folder: Path, batching: str) -> dict[
                 **options,
             }
         },
+        "devices": {_INSTANT["name"]: _INSTANT["fields"]},
     }
 
 
@@ -170,8 +186,10 @@ def _write_trace(recording: Recording, folder: Path) -> Path:
 def _with_more_columns(workload: Workload, recording: Recording) -> Workload:
     """Return the workload with what a trace of the plain layout does not say."""
     requests = recording.case.requests
+    adapters = np.array([request.adapter for request in requests], np.int64)
     return replace(
         workload,
+        attributes={"adapter": adapters} if (adapters >= 0).any() else {},
         priority=np.array([request.priority for request in requests], np.int64),
         prefixes=Prefixes(
             recording.case.options["block_size"], tuple(request.blocks for request in requests)

@@ -22,7 +22,12 @@ from tests.conformance.recording import FOLDER, Recording
 from tests.sim.deployments import US, deployment, limits, linear, workload
 from tests.sim.test_against_oracle import SCENARIO
 
-REFUSED = ("speculative tokens", "disaggregated prefill", "disaggregated decode")
+REFUSED = (
+    "speculative tokens",
+    "disaggregated prefill",
+    "disaggregated decode",
+    "LoRA adapters",
+)
 NAMES = [
     row.recording
     for row in read_agreement()

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from hermes.scenario.base import NonNegative, Positive, PositiveInt, Spec
+from hermes.scenario.base import NonNegative, Positive, PositiveInt
 from hermes.scenario.costs import CostsSpec
+from hermes.scenario.lora import LoraFields
 from hermes.scenario.operations import AutoscaleSpec, FailuresSpec, RetrySpec, StartUpSpec
 from hermes.scenario.speculation import SpeculativeSpec
 from hermes.scenario.tiers import KvFetch, KvLoad, KvWriteBack
@@ -19,7 +20,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 KVCacheDtype = Literal["auto", "bfloat16", "float16", "fp8", "int8"]
 
 
-class LlmClientSpec(Spec):
+class LlmClientSpec(LoraFields):
     """A pool of identical replicas, each one engine instance with its devices."""
 
     serves: Annotated[

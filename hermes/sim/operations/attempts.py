@@ -138,6 +138,7 @@ def _longer(routed: RoutedRequest, before: Sequence) -> RoutedRequest:
         routed.output_tokens - tokens,
         routed.workload,
         routed.prefix_keys,
+        routed.adapter,
     )
 
 

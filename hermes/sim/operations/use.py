@@ -51,8 +51,16 @@ def fleet_use(
         busy_ticks=sum(replica.busy_ticks for replica in replicas),
         joules=None if energy is None else math.fsum(energy.values()),
         co2_grams=None if energy is None else fleet_co2_grams(energy, scenario),
+        adapter_loads=_adapter_loads(deployment, pools),
     )
     return _averaged(use, deployment, uses, requests) if uses else use
+
+
+def _adapter_loads(deployment: Deployment, pools: Pools) -> int | None:
+    serving = [client.name for client in deployment.clients if client.lora is not None]
+    if not serving:
+        return None
+    return sum(replica.adapter_loads for name in serving for replica in pools[name])
 
 
 def _uses(

@@ -16,6 +16,7 @@ from hermes.sim.pipelines.world import Steps, World
 from hermes.sim.replica import Replica
 from hermes.sim.route import Route
 from hermes.sim.routing import RoutedRequest
+from hermes.sim.routing.request import adapter_keys
 from hermes.sim.sequence import Sequence
 from hermes.sim.tiers.lookup import Recalled
 
@@ -93,6 +94,7 @@ class GenerateStep:
             call.output,
             world.workload,
             lambda block_size: self._prefix(walk, call, block_size),
+            self._route.adapter(walk.request),
         )
         reaches = None if world.reaches_all else partial(world.reaches, walk)
         if self._route.gate is not None:
@@ -184,7 +186,7 @@ class GenerateStep:
         sequence = world.coordinator.sequence(
             world.number(), request, walk.arrival, call.context, call.output, prefix
         )
-        sequence.recalled = call.recalled
+        sequence.recalled, sequence.adapter = call.recalled, self._route.adapter(request)
         return sequence
 
     def _prefix(self, walk: Walk, call: _Call, block_size: int) -> tuple[Hashable, ...]:
@@ -196,7 +198,7 @@ class GenerateStep:
             prefix = workload.prefixes.keys(request, prompt, block_size)
         if call.keys is not None:
             prefix = call.keys.keys(block_size, prefix)
-        return prefix
+        return adapter_keys(self._route.adapter(request), prefix)
 
     def _visit(self, sequence: Sequence, begin: int, moved: int, replica: Replica) -> Visit:
         preempted = sequence.preempted_ticks

@@ -4,6 +4,7 @@ Adding a policy: a class like those in `least.py`, with its options in `hermes.s
 where it has any, its module imported here, and a test.
 """
 
+from hermes.sim.routing.adapters import AdapterAffinity
 from hermes.sim.routing.affinity import KvOverlap, PrefixAffinity, WeightedScores
 from hermes.sim.routing.base import ROUTING, RoutingPolicy
 from hermes.sim.routing.blind import Random, RoundRobin
@@ -22,6 +23,7 @@ from hermes.sim.routing.sessions import ConsistentHash, SessionSticky
 
 __all__ = [
     "ROUTING",
+    "AdapterAffinity",
     "ConsistentHash",
     "FewestDecodes",
     "FewestPendingTokens",

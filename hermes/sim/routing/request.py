@@ -6,7 +6,14 @@ from collections.abc import Callable, Hashable
 
 from hermes.workload import Workload
 
-__all__ = ["RoutedRequest"]
+__all__ = ["RoutedRequest", "adapter_keys"]
+
+
+def adapter_keys(adapter: int, keys: tuple[Hashable, ...]) -> tuple[Hashable, ...]:
+    """Return the keys of blocks as an adapter makes them: its KV is of no use to any other."""
+    if adapter < 0:
+        return keys
+    return tuple(("lora", adapter, key) for key in keys)
 
 
 class RoutedRequest:
@@ -18,9 +25,10 @@ class RoutedRequest:
         output_tokens: Tokens it will get, which only an oracle may ask for.
         workload: Knows the rest.
         keys: Returns the keys of its prompt's blocks by block size; default: the workload does.
+        adapter: The LoRA adapter that it uses there; -1: the base model.
     """
 
-    __slots__ = ("_keys", "number", "output_tokens", "prompt_tokens", "workload")
+    __slots__ = ("_keys", "adapter", "number", "output_tokens", "prompt_tokens", "workload")
 
     def __init__(
         self,
@@ -29,12 +37,14 @@ class RoutedRequest:
         output_tokens: int,
         workload: Workload,
         keys: Callable[[int], tuple[Hashable, ...]] | None = None,
+        adapter: int = -1,
     ) -> None:
         self.number = number
         self.prompt_tokens = prompt_tokens
         self.output_tokens = output_tokens
         self.workload = workload
         self._keys = keys
+        self.adapter = adapter
 
     @property
     def priority(self) -> int:
@@ -55,7 +65,8 @@ class RoutedRequest:
         prefixes = self.workload.prefixes
         if prefixes is None:
             return ()
-        return prefixes.keys(self.number, self.prompt_tokens, block_size)
+        keys = prefixes.keys(self.number, self.prompt_tokens, block_size)
+        return adapter_keys(self.adapter, keys)
 
     def __repr__(self) -> str:
         return f"<RoutedRequest {self.number} {self.prompt_tokens}+{self.output_tokens}>"

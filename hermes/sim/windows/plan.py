@@ -38,6 +38,7 @@ def plan_groups(spec: LlmClientSpec, model: Model) -> KvGroups | None:
         "speculative_config": spec.speculative_config is not None,
         "kv_tiers": bool(spec.kv_tiers),
         "swap_space_gb": spec.swap_space_gb > 0,
+        "enable_lora": spec.enable_lora,
     }
     for field, used in beside.items():
         if used and asked:

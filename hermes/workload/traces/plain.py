@@ -28,6 +28,7 @@ DEFAULT_BLOCK_TOKENS = 16
 
 ATTRIBUTE = "attribute."
 """What the names of columns begin with that only pipelines know."""
+_ADAPTER = f"{ATTRIBUTE}adapter"
 _TIMES = ("arrival_s", "arrival_ns")
 _OPTIONAL = ("pipeline", "priority", "block_ids", "block_tokens", "session", "turn")
 _MOST_BLOCK_TOKENS = 1 << 20
@@ -131,6 +132,8 @@ class _Row:
         return self._in_session(row, cells) if "session" in cells else row
 
     def _attribute(self, cell: str, column: str) -> int:
+        if column == _ADAPTER and cell.strip() in {"", "-1"}:
+            return -1
         value = self._table.whole(cell, column)
         if value > _MOST:
             raise self._table.wrong(cell, column, f"a whole number from 0 to {_MOST}")

@@ -29,6 +29,9 @@ _DEFAULTS: dict[str, Any] = {
     "kv_role": None,
 }
 
+_OPTIONAL = {"max_loras", "kv_groups"}
+"""Options that a case has only where it uses the feature."""
+
 
 def case(
     name: str,
@@ -38,7 +41,7 @@ def case(
     cost: Cost | None = None,
     **changes: Any,
 ) -> Case:
-    wrong = set(changes) - set(_DEFAULTS) - {"kv_groups"}
+    wrong = set(changes) - set(_DEFAULTS) - _OPTIONAL
     assert not wrong, f"{name}: no such options: {sorted(wrong)}"
     ordered = tuple(sorted(requests, key=lambda request: request.arrival_ns))
     options = _DEFAULTS | changes

@@ -9,9 +9,17 @@ from typing import Any
 
 import torch
 import vllm
-from vllm.config import CacheConfig, DeviceConfig, ModelConfig, SchedulerConfig, VllmConfig
+from vllm.config import (
+    CacheConfig,
+    DeviceConfig,
+    LoRAConfig,
+    ModelConfig,
+    SchedulerConfig,
+    VllmConfig,
+)
 from vllm.config.kv_transfer import KVTransferConfig
 from vllm.config.speculative import SpeculativeConfig
+from vllm.lora.request import LoRARequest
 from vllm.sampling_params import SamplingParams
 from vllm.utils.hashing import sha256
 from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
@@ -48,6 +56,7 @@ OTHER_OPTIONS = (
     "enable_prefix_caching",
     "num_speculative_tokens",
     "kv_role",
+    "max_loras",
     "kv_groups",
 )
 
@@ -102,6 +111,7 @@ class VllmScheduler:
             arrival_time=request.arrival_ns,
             priority=request.priority,
             block_hasher=self._hasher,
+            lora_request=_adapter(request.adapter),
         )
         self._verified[number] = 0
         self._scheduler.add_request(engine_request)
@@ -181,6 +191,12 @@ def _name(number: int) -> str:
     return f"{number:06d}"  # vLLM breaks the last ties by name
 
 
+def _adapter(adapter: int) -> LoRARequest | None:
+    if adapter < 0:
+        return None
+    return LoRARequest(f"adapter-{adapter}", adapter + 1, f"adapter-{adapter}")
+
+
 def _own_token(number: int, position: int) -> int:
     return _OWN_TOKENS * (number + 1) + position % (1 << 31)
 
@@ -231,6 +247,7 @@ def _config(options: dict[str, Any]) -> VllmConfig:
         )
         if options["kv_role"]
         else None,
+        lora_config=LoRAConfig(max_loras=options["max_loras"]) if "max_loras" in options else None,
     )
     for name in SCHEDULER_OPTIONS:  # vLLM must not have corrected what the recording says
         if name in options:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.conformance.record.adapter_cases import adapter_cases
 from tests.conformance.record.cases import (
     PLAIN_CASES,
     case,
@@ -78,4 +79,4 @@ def _windows() -> list[Case]:
     ]  # fmt: skip
 
 
-CASES: tuple[Case, ...] = (*PLAIN_CASES, *_windows())
+CASES: tuple[Case, ...] = (*PLAIN_CASES, *adapter_cases(), *_windows())

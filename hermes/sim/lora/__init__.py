@@ -1,0 +1,1 @@
+"""LoRA adapters in the simulator: who may run together, what lies where, what it costs."""
