@@ -273,13 +273,6 @@ MUTANTS = [
         RUN,
     ),
     Mutant(
-        "no memory limit",
-        "cluster/memory_limit.py",
-        "    resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))\n",
-        "",
-        "cluster/test_trial.py::test_a_trial_that_eats_memory_is_a_row_and_the_next_one_runs",
-    ),
-    Mutant(
         "a duration by the wall clock",
         "cluster/trial.py",
         "time.perf_counter()",
