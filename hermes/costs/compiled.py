@@ -77,7 +77,7 @@ class CompiledStepCost:
         self._engine_deviation = engine_deviation
         self._fixed = round(step_seconds * _TICKS_PER_SECOND)
         self.request_ticks = round(request_seconds * _TICKS_PER_SECOND)
-        self._knots = _knots(_FIRST_KNOT, 1.12, _LAST_KNOT)
+        self._knots = _knots(_FIRST_KNOT, 1.1, _LAST_KNOT)
         knots = _knots(32, 1.06, 2**22)[1:]
         self._odd_knots = (*range(32), *(knot | 1 for knot in knots))
         self._even_knots = tuple(dict.fromkeys(-(-knot // ALIGNMENT) * ALIGNMENT for knot in knots))

@@ -43,6 +43,7 @@ def test_a_billion_vectors_on_a_processor_are_within_a_tenth(shared_data, retrie
 
 def test_a_team_that_was_not_fitted_on_is_within_a_tenth(shared_data, retrieval):
     """The constants fitted on every fourth of the baseline's runs."""
+    pytest.importorskip("scipy", reason="SciPy is not installed (the extra [profile])")
     runs = retrieval.cpu_runs(shared_data)
     baseline = [run for run in runs if run.group.startswith("faiss-t1")][::4]
     start = retrieval.find_constants("cpu")[0]
