@@ -4,7 +4,7 @@ A cost model answers in seconds, as a float. The simulator needs integers. So wh
 tokens alone is tabulated at knots, exact up to 32 tokens and 6 % apart from there, for whole tiles
 of tokens and for others apart; decode attention
 at a fixed batch is interpolated between knots on the context axis, with an integer slope. These are
-12 % apart, or up to eight times as far where the line between two of them leaves no step in between
+10 % apart, or up to eight times as far where the line between two of them leaves no step in between
 off by more than 0.02 %. The compiled model, not the float one, is what a simulation is exact about.
 Knots are filled when first asked for, so compiling takes no time, and a query is a few reads
 whatever the model.
