@@ -16,7 +16,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from hermes.errors import did_you_mean
 from hermes.scenario.base import Spec
 
-__all__ = ["by_field", "by_key", "name_among", "name_or", "validated"]
+__all__ = ["by_field", "by_key", "name_among", "name_or", "validated", "word_or_key"]
 
 
 def by_key(
@@ -69,6 +69,31 @@ def by_field(kind: str, field: str, members: Mapping[str, type[Spec]]) -> Before
             hint = did_you_mean(str(given), members)
             raise _wrong(f"{kind} has an unknown {field} {given!r}{hint}")
         return validated(members[given], value)
+
+    return BeforeValidator(pick)
+
+
+def word_or_key(
+    kind: str, word: str, key: str, member: type[Spec], example: str
+) -> BeforeValidator:
+    """Accept one word, or the member whose key the mapping holds.
+
+    Args:
+        kind: What the union is, for messages: "a home".
+        word: The word.
+        key: The key.
+        member: The spec behind the key.
+        example: The mapping as one may write it.
+    """
+
+    def pick(value: Any) -> Any:
+        if value == word or isinstance(value, member):
+            return value
+        if isinstance(value, dict) and list(value) == [key]:
+            return member.model_validate(value)
+        given = next(iter(value), "") if isinstance(value, dict) else value
+        hint = did_you_mean(str(given), [word, key])
+        raise _wrong(f"{kind} is {word!r} or {example}, got {value!r}{hint}")
 
     return BeforeValidator(pick)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from hermes.errors import did_you_mean
 from hermes.scenario.base import NonNegative, Positive, PositiveInt, Spec
+from hermes.scenario.choice import word_or_key
 
 __all__ = ["AdaptersSpec", "LoraFields", "LoraModuleName", "Zipf", "ZipfPopularity"]
 
@@ -93,25 +93,15 @@ class ZipfPopularity(Spec):
     """How popularity falls from adapter to adapter."""
 
 
-def _as_popularity(value: Any) -> Any:
-    if value == "uniform" or isinstance(value, ZipfPopularity):
-        return value
-    if isinstance(value, dict) and list(value) == ["zipf"]:
-        return ZipfPopularity.model_validate(value)
-    given = next(iter(value), "") if isinstance(value, dict) else value
-    hint = did_you_mean(str(given), ["uniform", "zipf"])
-    message = "a popularity is 'uniform' or {{zipf: {{exponent: 1.0}}}}, got {given}{hint}"
-    raise PydanticCustomError("wrong_popularity", message, {"given": repr(value), "hint": hint})
-
-
 class AdaptersSpec(Spec):
     """Which LoRA adapter each request uses, drawn; turns of one session use the same."""
 
     count: Annotated[int, Field(ge=1, le=100_000)]
     """Different adapters, numbered from 0, the most popular first."""
-    popularity: Annotated[Literal["uniform"] | ZipfPopularity, BeforeValidator(_as_popularity)] = (
-        "uniform"
-    )
+    popularity: Annotated[
+        Literal["uniform"] | ZipfPopularity,
+        word_or_key("a popularity", "uniform", "zipf", ZipfPopularity, "{zipf: {exponent: 1.0}}"),
+    ] = "uniform"
     """`uniform`, or `{zipf: {exponent: 1.0}}`."""
     share: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the requests that use an adapter; the others use the base model."""

@@ -15,6 +15,7 @@ from hermes.scenario.scenario import Scenario
 from hermes.scenario.units import TICKS_PER_SECOND
 from hermes.sim.batching import BATCHING
 from hermes.sim.deployment import ClientPlan, Deployment, resolve
+from hermes.sim.fits import require_fit
 from hermes.sim.limits import EngineLimits
 from hermes.sim.pipelines.plan import CallPlan, PipelinePlan
 from hermes.sim.queues import QUEUE_ORDERS
@@ -36,6 +37,7 @@ def explain(scenario: Scenario, folder: Path | None = None) -> dict[str, Any]:
     """
     deployment = resolve(scenario, folder)
     workload = build_workload(scenario.workload, tuple(scenario.pipelines), scenario.seed, folder)
+    require_fit(scenario, deployment, workload)
     seconds = int(workload.arrival_ticks[-1]) / TICKS_PER_SECOND
     return {
         "scenario": scenario.name,

@@ -15,6 +15,7 @@ from hermes.sim.clock import Clock
 from hermes.sim.coordinator import Coordinator
 from hermes.sim.cost_origins import CostOrigins, cost_origins
 from hermes.sim.deployment import Deployment, resolve
+from hermes.sim.fits import require_fit
 from hermes.sim.fleet import RunOptions, build_network, start_replicas
 from hermes.sim.laws import check_drained
 from hermes.sim.link import LinkUse
@@ -96,8 +97,10 @@ def simulate_deployment(
         on_finished: Hears of each request as it finishes, and may end the simulation by raising.
 
     Raises:
+        InputError: the deployment and the workload do not go together.
         SimulationError: with `check`, when a law is broken.
     """
+    require_fit(scenario, deployment, workload)
     env = Clock(initial_time=0)
     workload = own_arrivals(workload)
     ttft_ticks = seconds_to_ticks((scenario.slo.ttft_ms or 0) / 1000)

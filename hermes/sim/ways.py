@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from hermes.errors import InputError
 from hermes.scenario.scenario import Scenario
 from hermes.sim.coordinator import Coordinator, Walker
 from hermes.sim.deployment import Deployment
 from hermes.sim.fleet import Pools, build_route
 from hermes.sim.network import FlowNetwork
 from hermes.sim.operations.operator import Operator
-from hermes.sim.pipelines.build import Builder, require_attributes
+from hermes.sim.pipelines.build import Builder
 from hermes.sim.pipelines.draws import Draws
 from hermes.sim.pipelines.plan import CallPlan
 from hermes.sim.pipelines.world import World
@@ -58,7 +57,6 @@ def build_ways(
     first_stage = 0
     for name in workload.pipeline_names:
         plan = deployment.pipelines[name]
-        require_attributes(plan, tuple(workload.attributes))
         routes = [
             _route(operator, network, deployment, call, _Drawing(workload, scenario.seed, name))
             for call in plan.calls
@@ -103,12 +101,6 @@ def _route(
         route = replace(route, adapters=drawing.workload.attributes.get(ADAPTER))
     if call.spec.recall is None:
         return route
-    if drawing.workload.prefixes is not None:
-        raise InputError(
-            "the workload says which prompts share a beginning, so hits come of that; leave this "
-            "out, or take requests without prefixes",
-            f"{call.where}.recall",
-        )
     count = len(drawing.workload)
     recall = Recall(call.spec.recall, route.replicas, deployment.tiers, count, (seed, name))
     return replace(route, recall=recall)

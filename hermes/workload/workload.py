@@ -29,6 +29,19 @@ class Prefixes:
     block_tokens: int
     ids: tuple[tuple[int, ...], ...]
 
+    def require_goes_with(self, block_size: int) -> None:
+        """Check that one of the two block sizes divides the other.
+
+        Raises:
+            InputError: if neither does.
+        """
+        if self.block_tokens % block_size and block_size % self.block_tokens:
+            message = (
+                f"blocks of {self.block_tokens} tokens do not go with a block_size of {block_size}:"
+                " one must divide the other"
+            )
+            raise InputError(message, "workload.requests.block_tokens")
+
     def keys(self, request: int, prompt_tokens: int, block_size: int) -> tuple[int, ...]:
         """Return the keys of a prompt's full blocks of `block_size` tokens.
 
@@ -39,12 +52,7 @@ class Prefixes:
         full = min(len(ids) * self.block_tokens, prompt_tokens) // block_size
         if self.block_tokens == block_size:
             return ids[:full]
-        if self.block_tokens % block_size and block_size % self.block_tokens:
-            message = (
-                f"blocks of {self.block_tokens} tokens do not go with a block_size of {block_size}:"
-                " one must divide the other"
-            )
-            raise InputError(message, "workload.requests.block_tokens")
+        self.require_goes_with(block_size)
         if self.block_tokens >= block_size:
             parts = self.block_tokens // block_size
             return tuple(ids[i // parts] * parts + i % parts for i in range(full))

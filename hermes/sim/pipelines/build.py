@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from hermes.errors import InputError, SimulationError
+from hermes.errors import SimulationError
 from hermes.scenario.pipeline import Embed, Encode, Process, Rerank, Retrieve, Tool
 from hermes.sim.llm_client import ClientPlan
 from hermes.sim.pipelines.calls import GenerateStep, Quality
@@ -44,7 +44,7 @@ from hermes.sim.stations.plan import SearchPlan, StationPlan
 from hermes.sim.stations.station import Station
 from hermes.workload.streams import stream
 
-__all__ = ["Builder", "PipelineWalker", "require_attributes"]
+__all__ = ["Builder", "PipelineWalker"]
 
 
 class PipelineWalker:
@@ -230,38 +230,3 @@ def _calls(stages: Sequence[StagePlan]) -> int:
             case ServicePlan():
                 pass
     return calls
-
-
-def require_attributes(plan: PipelinePlan, known: Sequence[str], where: str = "") -> None:
-    """Check that the workload has the columns that a pipeline asks for.
-
-    Raises:
-        InputError: naming the pipeline and what the workload has.
-    """
-    for name in _attributes(plan.stages):
-        if name not in known:
-            has = ", ".join(known) if known else "none"
-            raise InputError(
-                f"the workload has no column 'attribute.{name}' (columns: {has})",
-                where or f"pipelines.{plan.name}",
-            )
-
-
-def _attributes(stages: Sequence[StagePlan]) -> list[str]:
-    found: list[str] = []
-    for stage in stages:
-        match stage:
-            case LoopPlan():
-                column = getattr(stage.spec.times, "column", None)
-                found += [column] if column else []
-                found += _attributes(stage.stages)
-            case ParallelPlan():
-                for branch in stage.branches:
-                    found += _attributes(branch)
-            case ChoicePlan():
-                for spec, branch in zip(stage.spec.branches.values(), stage.branches, strict=True):
-                    found += list((spec.when and spec.when.attribute) or {})
-                    found += _attributes(branch)
-            case _:
-                pass
-    return found
